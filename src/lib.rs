@@ -1,0 +1,10 @@
+//! Herald: a supervised event and notification runtime.
+//!
+//! Layers, each of which may use only those below it: `cli` → `http` → `actors` → `providers`,
+//! `store`, `templates` → `policy` → `domain`. [`supervision`] stands beside them and knows nothing
+//! of Herald; [`config`] is read by `cli` and hands each layer its own settings. A test
+//! (`tests/architecture.rs`) holds the code to this.
+
+pub mod domain;
+pub mod providers;
+pub mod supervision;
