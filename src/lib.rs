@@ -7,4 +7,5 @@
 
 pub mod domain;
 pub mod providers;
+pub mod store;
 pub mod supervision;

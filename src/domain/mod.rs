@@ -8,6 +8,8 @@ mod ids;
 mod instant;
 mod lane;
 mod state;
+mod tmp;
+pub use tmp::*;
 
 pub use channel::Channel;
 pub use content::{Content, Destination, Platform};

@@ -87,3 +87,9 @@ pub trait Provider: Send + Sync {
     /// Reaches the provider without sending anything, for `herald check`.
     fn check(&self) -> Sending<'_, Result<(), ProviderError>>;
 }
+
+/// Where the sandbox keeps what it was given.
+pub trait SandboxSink: Send + Sync {
+    /// Keeps a message; an error says why it could not.
+    fn keep<'a>(&'a self, message: &'a Outgoing) -> Sending<'a, Result<(), String>>;
+}

@@ -1,0 +1,1 @@
+DROP TABLE sandbox_messages, idempotency_keys, logins, tokens, accounts, devices, users;

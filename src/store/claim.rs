@@ -1,0 +1,256 @@
+//! Claiming deliveries: a sender takes what is due.
+
+use std::collections::HashMap;
+
+use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel_async::RunQueryDsl;
+
+use super::shift::shift;
+use super::recipients::Contacts;
+use super::types::Moment;
+use super::{Bind, Statement, Store, StoreError, rows, transaction};
+use crate::domain::{Channel, Counts, DeliveryId, DeliveryState, Instant, Lane, NotificationId};
+
+/// Who holds a delivery: an instance's epoch, and one life of its sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The instance's start.
+    pub epoch: i64,
+    /// The sender's life.
+    pub life: i64,
+}
+
+/// A delivery under a claim, with all that is needed to render and send it.
+#[derive(Clone)]
+pub struct ClaimedDelivery {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Who holds it.
+    pub claim: Claim,
+    /// The number of this attempt, from 1; with the claim it is the fencing token.
+    pub attempt: i64,
+    /// How many retries it has used since it was made, or last put back by an operator.
+    pub retries: i64,
+    /// How often an operator put it back.
+    pub cycle: i64,
+    /// The lane.
+    pub lane: Lane,
+    /// The event's id.
+    pub event_id: String,
+    /// The event's type.
+    pub event_type: String,
+    /// When it happened.
+    pub occurred_at: Instant,
+    /// The thing that it happened to.
+    pub aggregate_id: String,
+    /// The kind of that thing.
+    pub aggregate_type: String,
+    /// The event's payload, JSON text.
+    pub payload: String,
+    /// Traces the work across systems.
+    pub correlation_id: Option<String>,
+    /// The recipient's id.
+    pub user_id: i64,
+    /// The template's name.
+    pub template: String,
+    /// After this it is of no use.
+    pub expires_at: Option<Instant>,
+    /// The recipient as known now; none where there is no such recipient.
+    pub contacts: Option<Contacts>,
+    /// Devices that are not to be tried: they accepted it, or refused it for good in this cycle.
+    pub done_devices: Vec<String>,
+    /// Whether a device has accepted it.
+    pub accepted: bool,
+}
+
+type TakenSql = (Text, BigInt, BigInt, BigInt, Text);
+type TakenTuple = (String, i64, i64, i64, String);
+
+/// Up to `limit` deliveries of a channel that are due, upper lanes first; locked, but for those that
+/// another instance is about to take. `statement_timestamp()` is stable, so the index serves;
+/// `clock_timestamp()` is not.
+fn due(channel: Channel, limit: i64) -> Statement<TakenSql> {
+    Statement::new(
+        "SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state FROM deliveries
+         WHERE channel = ? AND state IN ('pending', 'retry', 'deferred') AND next_attempt_at <= statement_timestamp()
+         ORDER BY lane, next_attempt_at, notification_id LIMIT ? FOR UPDATE SKIP LOCKED",
+        "SELECT notification_id, attempt, retries, cycle, state FROM deliveries
+         WHERE channel = ? AND state IN ('pending', 'retry', 'deferred')
+           AND next_attempt_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+         ORDER BY lane, next_attempt_at, notification_id LIMIT ?",
+        vec![Bind::Text(channel.to_string()), Bind::BigInt(limit)],
+    )
+}
+
+fn take(channel: Channel, claim: Claim, ids: Bind) -> Statement {
+    Statement::new(
+        "UPDATE deliveries
+         SET state = 'sending', attempt = attempt + 1, claim_epoch = ?, claim_life = ?,
+             updated_at = statement_timestamp()
+         WHERE channel = ? AND notification_id IN (SELECT json_array_elements_text(?::json))",
+        "UPDATE deliveries
+         SET state = 'sending', attempt = attempt + 1, claim_epoch = ?, claim_life = ?,
+             updated_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+         WHERE channel = ? AND notification_id IN (SELECT value FROM json_each(?))",
+        vec![Bind::BigInt(claim.epoch), Bind::BigInt(claim.life), Bind::Text(channel.to_string()), ids],
+    )
+}
+
+type DetailSql = (
+    Text,
+    BigInt,
+    Text,
+    Text,
+    Moment,
+    Text,
+    Text,
+    Text,
+    Nullable<Text>,
+    BigInt,
+    Text,
+    Nullable<Moment>,
+);
+type DetailTuple = (
+    String,
+    i64,
+    String,
+    String,
+    Instant,
+    String,
+    String,
+    String,
+    Option<String>,
+    i64,
+    String,
+    Option<Instant>,
+);
+
+fn details(ids: Bind) -> Statement<DetailSql> {
+    Statement::new(
+        "SELECT n.id, n.lane::bigint, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload::text,
+                n.correlation_id, n.user_id, n.template, n.expires_at
+         FROM notifications n JOIN domain_events e ON e.id = n.event_id
+         WHERE n.id IN (SELECT json_array_elements_text(?::json))",
+        "SELECT n.id, n.lane, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload,
+                n.correlation_id, n.user_id, n.template, n.expires_at
+         FROM notifications n JOIN domain_events e ON e.id = n.event_id
+         WHERE n.id IN (SELECT value FROM json_each(?))",
+        vec![ids],
+    )
+}
+
+impl Store {
+    /// Claims up to `limit` deliveries of a channel that are due, upper lanes first, in the order in
+    /// which their events were stored.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only. Some may be claimed all the same: the sender's next look at its claims
+    /// finds them.
+    pub async fn claim(&self, channel: Channel, claim: Claim, limit: i64) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let taken: Vec<TakenTuple> = transaction!(self, |conn| {
+            let mut taken: Vec<TakenTuple> = due(channel, limit).load(conn).await?;
+            if taken.is_empty() {
+                return Ok(taken);
+            }
+            let ids: Vec<&str> = taken.iter().map(|row| row.0.as_str()).collect();
+            take(channel, claim, rows(&ids)?).execute(conn).await?;
+            for row in &mut taken {
+                row.1 += 1;
+            }
+            // A retry that is being sent is no retry that waits: the notification's status follows.
+            let changes = taken
+                .iter()
+                .filter(|row| row.4 == DeliveryState::Retry.as_str())
+                .map(|row| (NotificationId(row.0.clone()), Counts::change(DeliveryState::Retry, DeliveryState::Sending)))
+                .collect();
+            shift(conn, &changes).await?;
+            Ok(taken)
+        })?;
+        self.complete(channel, claim, taken).await
+    }
+
+    /// The deliveries that a claim holds, for a sender that compares them with what it has in hand.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn held_by(&self, channel: Channel, claim: Claim) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        let statement = Statement::<TakenSql>::new(
+            "SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state FROM deliveries
+             WHERE state = 'sending' AND channel = ? AND claim_epoch = ? AND claim_life = ?",
+            "SELECT notification_id, attempt, retries, cycle, state FROM deliveries
+             WHERE state = 'sending' AND channel = ? AND claim_epoch = ? AND claim_life = ?",
+            vec![Bind::Text(channel.to_string()), Bind::BigInt(claim.epoch), Bind::BigInt(claim.life)],
+        );
+        let held = self.read(statement).await?;
+        self.complete(channel, claim, held).await
+    }
+
+    async fn complete(
+        &self,
+        channel: Channel,
+        claim: Claim,
+        taken: Vec<TakenTuple>,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<&str> = taken.iter().map(|row| row.0.as_str()).collect();
+        let found: Vec<DetailTuple> = self.read(details(rows(&ids)?)).await?;
+        let users = found.iter().map(|row| row.9).collect();
+        let contacts = self.contacts(users).await?;
+        let mut devices = if channel == Channel::Push { self.tried_devices(&taken).await? } else { HashMap::new() };
+        let mut found: HashMap<String, DetailTuple> = found.into_iter().map(|row| (row.0.clone(), row)).collect();
+        let mut claimed: Vec<ClaimedDelivery> = taken
+            .into_iter()
+            .filter_map(|(id, attempt, retries, cycle, _)| {
+                let (
+                    _,
+                    lane,
+                    event_id,
+                    event_type,
+                    occurred_at,
+                    aggregate_id,
+                    aggregate_type,
+                    payload,
+                    correlation_id,
+                    user_id,
+                    template,
+                    expires_at,
+                ) = found.remove(&id)?;
+                let tried = devices.remove(&id).unwrap_or_default();
+                Some(ClaimedDelivery {
+                    id: DeliveryId { notification: NotificationId(id), channel },
+                    claim,
+                    attempt,
+                    retries,
+                    cycle,
+                    lane: Lane::from_rank(lane),
+                    event_id,
+                    event_type,
+                    occurred_at,
+                    aggregate_id,
+                    aggregate_type,
+                    payload,
+                    correlation_id,
+                    user_id,
+                    template,
+                    expires_at,
+                    contacts: contacts.get(&user_id).cloned(),
+                    accepted: tried.iter().any(|(_, outcome, _)| outcome == "accepted"),
+                    done_devices: tried
+                        .into_iter()
+                        .filter(|(_, outcome, in_cycle)| {
+                            outcome == "accepted" || (outcome == "permanent" && *in_cycle == cycle)
+                        })
+                        .map(|(device, ..)| device)
+                        .collect(),
+                })
+            })
+            .collect();
+        // RETURNING has no order of its own.
+        claimed.sort_by(|a, b| (a.lane, &a.id).cmp(&(b.lane, &b.id)));
+        Ok(claimed)
+    }
+}

@@ -1,0 +1,330 @@
+//! Handling: what was decided about a batch of events becomes rows, in one transaction.
+
+use std::collections::{BTreeMap, HashSet};
+
+use diesel::sql_types::BigInt;
+use diesel_async::RunQueryDsl;
+use serde::Serialize;
+
+use super::recipients::{self, UserRow};
+use super::stats::{self, StatRow};
+use super::{Bind, Claim, Statement, Store, StoreError, rows, transaction};
+use crate::domain::{Channel, Counts, DeliveryState, EventOutcome, Instant, Lane, NotificationId, Recipient};
+
+/// What was decided about one event.
+pub struct HandledEvent {
+    /// Its place in the order of storing.
+    pub position: i64,
+    /// Its id.
+    pub id: String,
+    /// Its partition.
+    pub partition: i64,
+    /// What became of it.
+    pub outcome: EventOutcome,
+    /// Why, where the outcome alone does not say.
+    pub reason: Option<String>,
+    /// What is made of it.
+    pub notifications: Vec<NewNotification>,
+    /// The other concerns that get a work item.
+    pub concerns: Vec<&'static str>,
+    /// An account's number and its owner, learned from it.
+    pub owner: Option<(String, i64)>,
+    /// A recipient that it introduces, unless one with this id is known.
+    pub introduces: Option<Recipient>,
+}
+
+/// A notification to make.
+#[derive(Clone, Serialize)]
+pub struct NewNotification {
+    /// Its id, derived from event and recipient.
+    pub id: NotificationId,
+    /// The event.
+    pub event_id: String,
+    /// The event's type.
+    pub event_type: String,
+    /// The recipient.
+    pub user_id: i64,
+    /// The lane, by rank.
+    #[serde(serialize_with = "rank")]
+    pub lane: Lane,
+    /// Traces the work across systems.
+    pub correlation_id: Option<String>,
+    /// The template's name.
+    pub template: String,
+    /// The recipient's locale.
+    pub locale: Option<String>,
+    /// The recipient's zone.
+    pub time_zone: Option<String>,
+    /// The recipient's name.
+    pub name: Option<String>,
+    /// After this it is of no use.
+    pub expires_at: Option<Instant>,
+    /// One for each channel.
+    #[serde(skip)]
+    pub deliveries: Vec<NewDelivery>,
+}
+
+/// A delivery to make.
+#[derive(Clone)]
+pub struct NewDelivery {
+    /// The channel.
+    pub channel: Channel,
+    /// `pending`, `sending` (born claimed), `deferred` or an ended state.
+    pub state: DeliveryState,
+    /// Why, where the state needs a reason.
+    pub reason: Option<String>,
+    /// For `deferred`: not sent before this.
+    pub not_before: Option<Instant>,
+    /// For `sending`: who holds it.
+    pub claim: Option<Claim>,
+}
+
+fn rank<S: serde::Serializer>(lane: &Lane, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(lane.rank())
+}
+
+#[derive(Serialize)]
+struct NotificationRow<'a> {
+    #[serde(flatten)]
+    notification: &'a NewNotification,
+    open: i64,
+    sent: i64,
+    failed: i64,
+    status: &'static str,
+    at: Instant,
+}
+
+#[derive(Serialize)]
+struct DeliveryRow<'a> {
+    notification_id: &'a NotificationId,
+    channel: Channel,
+    lane: i64,
+    state: DeliveryState,
+    reason: Option<&'a str>,
+    not_before: Option<Instant>,
+    attempt: i64,
+    epoch: Option<i64>,
+    life: Option<i64>,
+    at: Instant,
+}
+
+#[derive(Serialize)]
+struct EventRow<'a> {
+    position: i64,
+    id: &'a str,
+    outcome: EventOutcome,
+    reason: Option<&'a str>,
+}
+
+impl Store {
+    /// Writes what was decided about events of partitions that `epoch` holds, and takes the events
+    /// out of the open set: all or nothing. Gives the positions of the events that were still open;
+    /// the others have been handled already, and nothing was written for them.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Fenced`] if one of the partitions is not held any more; transient ones.
+    pub async fn handle(
+        &self,
+        epoch: i64,
+        at: Instant,
+        events: Vec<HandledEvent>,
+    ) -> Result<HashSet<i64>, StoreError> {
+        let partitions: HashSet<i64> = events.iter().map(|event| event.partition).collect();
+        let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
+        transaction!(self, |conn| {
+            let held: Vec<(i64,)> = hold(epoch, rows(&partitions)?).load(conn).await?;
+            if held.len() < partitions.len() {
+                return Err(StoreError::Fenced);
+            }
+            let taken: Vec<(i64,)> = dequeue(rows(&positions)?).load(conn).await?;
+            let taken: HashSet<i64> = taken.into_iter().map(|row| row.0).collect();
+            let open: Vec<&HandledEvent> = events.iter().filter(|event| taken.contains(&event.position)).collect();
+            if open.is_empty() {
+                return Ok(taken);
+            }
+            for statement in writes(epoch, at, &open)? {
+                statement.execute(conn).await?;
+            }
+            Ok(taken)
+        })
+    }
+}
+
+/// The statements that make the rows, in an order in which none waits for a later one.
+fn writes(epoch: i64, at: Instant, events: &[&HandledEvent]) -> Result<Vec<Statement>, StoreError> {
+    let mut statements = Vec::with_capacity(8);
+    let users: Vec<UserRow<'_>> = events.iter().filter_map(|event| event.introduces.as_ref()).map(Into::into).collect();
+    if !users.is_empty() {
+        statements.push(recipients::introduce(rows(&users)?));
+    }
+    let owners: Vec<_> = events.iter().filter_map(|event| event.owner.as_ref()).collect();
+    if !owners.is_empty() {
+        statements.push(recipients::learn_owners(rows(&owners)?));
+    }
+    let notifications: Vec<&NewNotification> = events.iter().flat_map(|event| &event.notifications).collect();
+    if !notifications.is_empty() {
+        let (made, deliveries, counted) = notification_rows(at, &notifications);
+        statements.push(insert_notifications(rows(&made)?));
+        statements.push(insert_deliveries(rows(&deliveries)?));
+        statements.push(stats::add(epoch, rows(&counted)?));
+    }
+    let work: Vec<_> = events
+        .iter()
+        .flat_map(|event| event.concerns.iter().map(|concern| (event.id.as_str(), *concern, event.position)))
+        .collect();
+    if !work.is_empty() {
+        statements.push(insert_work_items(rows(&work)?));
+    }
+    let failed = |event: &&&HandledEvent| event.outcome == EventOutcome::Failed;
+    let failures: Vec<EventRow<'_>> = events.iter().filter(failed).map(|event| event_row(event)).collect();
+    if !failures.is_empty() {
+        statements.push(insert_failures(rows(&failures)?));
+    }
+    let closed: Vec<EventRow<'_>> = events.iter().map(|event| event_row(event)).collect();
+    statements.push(close(rows(&closed)?));
+    Ok(statements)
+}
+
+fn event_row(event: &HandledEvent) -> EventRow<'_> {
+    EventRow { position: event.position, id: &event.id, outcome: event.outcome, reason: event.reason.as_deref() }
+}
+
+fn notification_rows<'a>(
+    at: Instant,
+    notifications: &[&'a NewNotification],
+) -> (Vec<NotificationRow<'a>>, Vec<DeliveryRow<'a>>, Vec<StatRow<'a>>) {
+    let mut made = Vec::with_capacity(notifications.len());
+    let mut deliveries = Vec::with_capacity(notifications.len() * 3);
+    let mut counted: BTreeMap<(&str, Channel, &'static str), i64> = BTreeMap::new();
+    for notification in notifications {
+        let mut counts = Counts::default();
+        for delivery in &notification.deliveries {
+            counts += delivery.state.counts();
+            *counted.entry((&notification.event_type, delivery.channel, stats::CREATED)).or_default() += 1;
+            if !delivery.state.is_open() {
+                *counted.entry((&notification.event_type, delivery.channel, delivery.state.as_str())).or_default() += 1;
+            }
+            deliveries.push(DeliveryRow {
+                notification_id: &notification.id,
+                channel: delivery.channel,
+                lane: notification.lane.rank(),
+                state: delivery.state,
+                reason: delivery.reason.as_deref(),
+                not_before: delivery.not_before,
+                attempt: i64::from(delivery.claim.is_some()),
+                epoch: delivery.claim.map(|claim| claim.epoch),
+                life: delivery.claim.map(|claim| claim.life),
+                at,
+            });
+        }
+        made.push(NotificationRow {
+            notification,
+            open: counts.open,
+            sent: counts.sent,
+            failed: counts.failed,
+            status: counts.status().as_str(),
+            at,
+        });
+    }
+    let counted = counted
+        .into_iter()
+        .map(|((event_type, channel, state), n)| StatRow { at, event_type, channel, state, n })
+        .collect();
+    (made, deliveries, counted)
+}
+
+/// The partitions of the list that this epoch holds, locked against a change of hands until the end
+/// of the transaction. A plain look would race with a takeover.
+fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
+    Statement::new(
+        "SELECT partition::bigint FROM partitions
+         WHERE epoch = ? AND partition IN (SELECT value::smallint FROM json_array_elements_text(?::json))
+         ORDER BY partition FOR SHARE",
+        "SELECT partition FROM partitions WHERE epoch = ? AND partition IN (SELECT value FROM json_each(?))",
+        vec![Bind::BigInt(epoch), partitions],
+    )
+}
+
+fn dequeue(positions: Bind) -> Statement<(BigInt,)> {
+    Statement::new(
+        "DELETE FROM event_queue WHERE position IN (SELECT value::bigint FROM json_array_elements_text(?::json))
+         RETURNING position",
+        "DELETE FROM event_queue WHERE position IN (SELECT value FROM json_each(?)) RETURNING position",
+        vec![positions],
+    )
+}
+
+fn close(events: Bind) -> Statement {
+    Statement::new(
+        "UPDATE domain_events e SET processed = TRUE, outcome = r.outcome, reason = r.reason
+         FROM json_to_recordset(?::json) AS r(id text, outcome text, reason text) WHERE e.id = r.id",
+        "UPDATE domain_events SET processed = TRUE, outcome = r.value->>'outcome', reason = r.value->>'reason'
+         FROM json_each(?) AS r WHERE domain_events.id = r.value->>'id'",
+        vec![events],
+    )
+}
+
+fn insert_failures(events: Bind) -> Statement {
+    Statement::new(
+        "INSERT INTO event_failures (event_id, position, reason)
+         SELECT id, position, COALESCE(reason, 'unknown')
+         FROM json_to_recordset(?::json) AS r(id text, position bigint, reason text)
+         ON CONFLICT (event_id) DO UPDATE SET reason = excluded.reason, failed_at = excluded.failed_at, discarded_at = NULL",
+        "INSERT INTO event_failures (event_id, position, reason)
+         SELECT value->>'id', value->>'position', COALESCE(value->>'reason', 'unknown') FROM json_each(?) WHERE TRUE
+         ON CONFLICT (event_id) DO UPDATE SET reason = excluded.reason, failed_at = excluded.failed_at, discarded_at = NULL",
+        vec![events],
+    )
+}
+
+fn insert_notifications(notifications: Bind) -> Statement {
+    Statement::new(
+        "INSERT INTO notifications (id, event_id, event_type, user_id, lane, correlation_id, template, locale,
+             time_zone, name, expires_at, open, sent, failed, status, created_at, updated_at)
+         SELECT id, event_id, event_type, user_id, lane, correlation_id, template, locale, time_zone, name,
+             expires_at, open, sent, failed, status, at, at
+         FROM json_to_recordset(?::json) AS r(id text, event_id text, event_type text, user_id bigint,
+             lane smallint, correlation_id text, template text, locale text, time_zone text, name text,
+             expires_at timestamptz, open smallint, sent smallint, failed smallint, status text, at timestamptz)
+         ON CONFLICT DO NOTHING",
+        "INSERT INTO notifications (id, event_id, event_type, user_id, lane, correlation_id, template, locale,
+             time_zone, name, expires_at, open, sent, failed, status, created_at, updated_at)
+         SELECT value->>'id', value->>'event_id', value->>'event_type', value->>'user_id', value->>'lane',
+             value->>'correlation_id', value->>'template', value->>'locale', value->>'time_zone', value->>'name',
+             value->>'expires_at', value->>'open', value->>'sent', value->>'failed', value->>'status',
+             value->>'at', value->>'at'
+         FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING",
+        vec![notifications],
+    )
+}
+
+fn insert_deliveries(deliveries: Bind) -> Statement {
+    Statement::new(
+        "INSERT INTO deliveries (notification_id, channel, lane, state, reason, not_before, next_attempt_at,
+             attempt, claim_epoch, claim_life, updated_at)
+         SELECT notification_id, channel, lane, state, reason, not_before, COALESCE(not_before, at), attempt,
+             epoch, life, at
+         FROM json_to_recordset(?::json) AS r(notification_id text, channel text, lane smallint, state text,
+             reason text, not_before timestamptz, attempt smallint, epoch bigint, life bigint, at timestamptz)
+         ON CONFLICT DO NOTHING",
+        "INSERT INTO deliveries (notification_id, channel, lane, state, reason, not_before, next_attempt_at,
+             attempt, claim_epoch, claim_life, updated_at)
+         SELECT value->>'notification_id', value->>'channel', value->>'lane', value->>'state', value->>'reason',
+             value->>'not_before', COALESCE(value->>'not_before', value->>'at'), value->>'attempt',
+             value->>'epoch', value->>'life', value->>'at'
+         FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING",
+        vec![deliveries],
+    )
+}
+
+fn insert_work_items(items: Bind) -> Statement<()> {
+    Statement::new(
+        "INSERT INTO work_items (event_id, concern, position)
+         SELECT value->>0, value->>1, (value->>2)::bigint FROM json_array_elements(?::json) ON CONFLICT DO NOTHING",
+        "INSERT INTO work_items (event_id, concern, position)
+         SELECT value->>0, value->>1, value->>2 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING",
+        vec![items],
+    )
+}
+

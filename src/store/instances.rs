@@ -1,0 +1,210 @@
+//! Instances, their heartbeats, and the partitions that they hold.
+
+use diesel::sql_types::{BigInt, Text};
+use diesel_async::RunQueryDsl;
+
+use super::types::Moment;
+use super::{Bind, Statement, Store, StoreError, transaction};
+use crate::domain::{Channel, DeliveryId, Instant, NotificationId};
+
+/// A delivery that somebody claimed and no longer works on.
+#[derive(Debug, Clone)]
+pub struct Holdings {
+    /// The delivery.
+    pub id: DeliveryId,
+    /// Who claimed it.
+    pub claim: super::Claim,
+    /// The number of the attempt.
+    pub attempt: i64,
+    /// How many retries it has used.
+    pub retries: i64,
+    /// How often an operator put it back.
+    pub cycle: i64,
+    /// The event's type, for its retry policy.
+    pub event_type: String,
+    /// After this it is of no use.
+    pub expires_at: Option<Instant>,
+}
+
+impl Store {
+    /// Notes the start of an instance and gives its epoch.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn register(&self, name: &str) -> Result<i64, StoreError> {
+        let statement = Statement::<(BigInt,)>::same(
+            "INSERT INTO instances (name) VALUES (?) RETURNING epoch",
+            vec![Bind::Text(name.to_owned())],
+        );
+        let found: Vec<(i64,)> = self.write(statement).await?;
+        found.into_iter().next().map(|row| row.0).ok_or_else(StoreError::no_row)
+    }
+
+    /// Renews the instance's lease and gives the database's time; none when it has been fenced.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn heartbeat(&self, epoch: i64) -> Result<Option<Instant>, StoreError> {
+        let statement = Statement::<(Moment,)>::new(
+            "UPDATE instances SET heartbeat_at = clock_timestamp() WHERE epoch = ? AND ended_at IS NULL
+             RETURNING heartbeat_at",
+            "UPDATE instances SET heartbeat_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+             WHERE epoch = ? AND ended_at IS NULL RETURNING heartbeat_at",
+            vec![Bind::BigInt(epoch)],
+        );
+        let found: Vec<(Instant,)> = self.write(statement).await?;
+        Ok(found.into_iter().next().map(|row| row.0))
+    }
+
+    /// Ends instances whose last heartbeat is older than the lease, or this very one, and frees their
+    /// partitions; gives their epochs. From then on what they write about partitions is refused.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn fence(&self, lease: std::time::Duration, own: Option<i64>) -> Result<Vec<i64>, StoreError> {
+        let statement = Statement::<(BigInt,)>::new(
+            "UPDATE instances SET ended_at = clock_timestamp()
+             WHERE ended_at IS NULL AND (epoch = ? OR heartbeat_at < clock_timestamp() - make_interval(secs => ?))
+             RETURNING epoch",
+            "UPDATE instances SET ended_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+             WHERE ended_at IS NULL
+               AND (epoch = ? OR heartbeat_at < strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || ? || ' seconds'))
+             RETURNING epoch",
+            vec![Bind::BigInt(own.unwrap_or(-1)), Bind::Double(lease.as_secs_f64())],
+        );
+        let fenced: Vec<(i64,)> = self.write(statement).await?;
+        Ok(fenced.into_iter().map(|row| row.0).collect())
+    }
+
+    /// Takes up what this instance should hold of the partitions: an equal share among those that
+    /// live. Takes free ones, gives back what is too much, and gives the number that it holds now.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn share_partitions(&self, epoch: i64) -> Result<i64, StoreError> {
+        transaction!(self, |conn| {
+            free_partitions().execute(conn).await?;
+            let counts: Vec<(i64, i64, i64)> = count_partitions(epoch).load(conn).await?;
+            let (all, mine, live) = counts.into_iter().next().unwrap_or_default();
+            let share = (all + live.max(1) - 1) / live.max(1);
+            let changed = match mine.cmp(&share) {
+                std::cmp::Ordering::Less => take_partitions(epoch, share - mine).execute(conn).await?,
+                std::cmp::Ordering::Greater => give_partitions(epoch, mine - share).execute(conn).await?,
+                std::cmp::Ordering::Equal => 0,
+            };
+            let changed = i64::try_from(changed).unwrap_or_default();
+            Ok(if mine < share { mine + changed } else { mine - changed })
+        })
+    }
+
+    /// What is still claimed by instances that have ended.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn abandoned(&self, limit: i64) -> Result<Vec<Holdings>, StoreError> {
+        let statement = holdings(
+            "d.claim_epoch IN (SELECT claim_epoch FROM deliveries WHERE state = 'sending'
+                               EXCEPT SELECT epoch FROM instances WHERE ended_at IS NULL)",
+            vec![Bind::BigInt(limit)],
+        );
+        let found: Vec<HoldingTuple> = self.read(statement).await?;
+        found.into_iter().map(Holdings::try_from).collect()
+    }
+
+    /// What earlier lives of a channel's sender in this instance still hold.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn held_by_earlier_lives(
+        &self,
+        channel: Channel,
+        epoch: i64,
+        life: i64,
+    ) -> Result<Vec<Holdings>, StoreError> {
+        let statement = holdings(
+            "d.claim_epoch = ? AND d.channel = ? AND d.claim_life < ?",
+            vec![Bind::BigInt(epoch), Bind::Text(channel.to_string()), Bind::BigInt(life), Bind::BigInt(1_000_000)],
+        );
+        let found: Vec<HoldingTuple> = self.read(statement).await?;
+        found.into_iter().map(Holdings::try_from).collect()
+    }
+}
+
+type HoldingSql =
+    (Text, Text, BigInt, BigInt, BigInt, BigInt, BigInt, Text, diesel::sql_types::Nullable<Moment>);
+type HoldingTuple = (String, String, i64, i64, i64, i64, i64, String, Option<Instant>);
+
+impl TryFrom<HoldingTuple> for Holdings {
+    type Error = StoreError;
+
+    fn try_from(row: HoldingTuple) -> Result<Self, StoreError> {
+        let (notification, channel, epoch, life, attempt, retries, cycle, event_type, expires_at) = row;
+        Ok(Self {
+            id: DeliveryId { notification: NotificationId(notification), channel: super::word(&channel)? },
+            claim: super::Claim { epoch, life },
+            attempt,
+            retries,
+            cycle,
+            event_type,
+            expires_at,
+        })
+    }
+}
+
+fn holdings(condition: &str, binds: Vec<Bind>) -> Statement<HoldingSql> {
+    let text = |columns| {
+        format!(
+            "SELECT d.notification_id, d.channel, d.claim_epoch, d.claim_life, {columns}, n.event_type, n.expires_at
+             FROM deliveries d JOIN notifications n ON n.id = d.notification_id
+             WHERE d.state = 'sending' AND {condition} ORDER BY d.notification_id LIMIT ?"
+        )
+    };
+    Statement::new(
+        text("d.attempt::bigint, d.retries::bigint, d.cycle::bigint"),
+        text("d.attempt, d.retries, d.cycle"),
+        binds,
+    )
+}
+
+/// Frees the partitions of instances that have ended.
+fn free_partitions() -> Statement {
+    Statement::same(
+        "UPDATE partitions SET epoch = NULL, token = token + 1
+         WHERE epoch IS NOT NULL AND epoch NOT IN (SELECT epoch FROM instances WHERE ended_at IS NULL)",
+        vec![],
+    )
+}
+
+fn count_partitions(epoch: i64) -> Statement<(BigInt, BigInt, BigInt)> {
+    Statement::same(
+        "SELECT (SELECT count(*) FROM partitions), (SELECT count(*) FROM partitions WHERE epoch = ?),
+                (SELECT count(*) FROM instances WHERE ended_at IS NULL)",
+        vec![Bind::BigInt(epoch)],
+    )
+}
+
+fn take_partitions(epoch: i64, count: i64) -> Statement {
+    Statement::new(
+        "UPDATE partitions SET epoch = ?, token = token + 1 WHERE partition IN
+             (SELECT partition FROM partitions WHERE epoch IS NULL ORDER BY partition LIMIT ? FOR UPDATE SKIP LOCKED)",
+        "UPDATE partitions SET epoch = ?, token = token + 1 WHERE partition IN
+             (SELECT partition FROM partitions WHERE epoch IS NULL ORDER BY partition LIMIT ?)",
+        vec![Bind::BigInt(epoch), Bind::BigInt(count)],
+    )
+}
+
+fn give_partitions(epoch: i64, count: i64) -> Statement {
+    Statement::new(
+        "UPDATE partitions SET epoch = NULL, token = token + 1 WHERE partition IN
+             (SELECT partition FROM partitions WHERE epoch = ? ORDER BY partition DESC LIMIT ? FOR UPDATE SKIP LOCKED)",
+        "UPDATE partitions SET epoch = NULL, token = token + 1 WHERE partition IN
+             (SELECT partition FROM partitions WHERE epoch = ? ORDER BY partition DESC LIMIT ?)",
+        vec![Bind::BigInt(epoch), Bind::BigInt(count)],
+    )
+}

@@ -1,0 +1,347 @@
+//! Reading notifications back, with their deliveries and attempts.
+
+use std::collections::HashMap;
+
+use diesel::sql_types::{BigInt, Nullable, Text};
+use serde::Serialize;
+
+use super::events::Conditions;
+use super::types::Moment;
+use super::{Bind, Statement, Store, StoreError, rows};
+use crate::domain::{Channel, DeliveryId, DeliveryState, Instant, Lane, NotificationId, NotificationStatus};
+
+/// A notification.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotificationRecord {
+    /// Its id.
+    pub id: String,
+    /// The event.
+    pub event_id: String,
+    /// The event's type.
+    pub event_type: String,
+    /// The recipient.
+    pub user_id: i64,
+    /// What its deliveries add up to.
+    pub status: String,
+    /// The lane.
+    pub priority: Lane,
+    /// Traces the work across systems.
+    pub correlation_id: Option<String>,
+    /// When it was made.
+    pub created_at: Instant,
+    /// One for each channel.
+    pub deliveries: Vec<DeliveryRecord>,
+}
+
+/// A delivery.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeliveryRecord {
+    /// `<notification>:<channel>`.
+    pub id: String,
+    /// The channel.
+    pub channel: String,
+    /// Where it stands.
+    pub state: String,
+    /// Why, or the last error.
+    pub reason: Option<String>,
+    /// What carried it.
+    pub provider: Option<String>,
+    /// The provider's id of the message.
+    pub reference: Option<String>,
+    /// For SMS: how many segments.
+    pub segments: Option<i64>,
+    /// For `retry`, `pending` and `deferred`: when it is due.
+    pub next_attempt_at: Option<Instant>,
+    /// For `deferred`: not sent before this.
+    pub not_before: Option<Instant>,
+    /// When the provider accepted it.
+    pub sent_at: Option<Instant>,
+    /// When the state last changed.
+    pub updated_at: Instant,
+    /// Oldest first.
+    pub attempts: Vec<AttemptRecord>,
+}
+
+/// An attempt.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptRecord {
+    /// Its number, from 1; the attempts at several devices share it.
+    pub attempt: i64,
+    /// What it came to.
+    pub outcome: String,
+    /// When it was recorded.
+    pub at: Instant,
+    /// What carried it.
+    pub provider: Option<String>,
+    /// The device, by the hash of its token.
+    pub device: Option<String>,
+    /// The provider's code.
+    pub code: Option<String>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// The provider's id of the message.
+    pub reference: Option<String>,
+    /// How long it took.
+    pub latency_ms: Option<i64>,
+}
+
+/// Which notifications are asked for; every part that is given must hold.
+#[derive(Debug, Clone, Default)]
+pub struct NotificationFilter {
+    /// The recipient.
+    pub user_id: Option<i64>,
+    /// The event's type.
+    pub event_type: Option<String>,
+    /// The event.
+    pub event_id: Option<String>,
+    /// Has a delivery on this channel (for which `state` and `provider` hold, where given).
+    pub channel: Option<Channel>,
+    /// The status.
+    pub status: Option<NotificationStatus>,
+    /// Has a delivery in this state.
+    pub state: Option<DeliveryState>,
+    /// Has a delivery by this provider.
+    pub provider: Option<String>,
+    /// Made at or after this.
+    pub from: Option<Instant>,
+    /// Made before this.
+    pub to: Option<Instant>,
+    /// The correlation id.
+    pub correlation_id: Option<String>,
+    /// Only this one.
+    pub id: Option<String>,
+}
+
+type NotificationSql = (Text, Text, Text, BigInt, Text, BigInt, Nullable<Text>, Moment);
+type NotificationTuple = (String, String, String, i64, String, i64, Option<String>, Instant);
+type DeliverySql = (
+    Text,
+    Text,
+    Text,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<BigInt>,
+    Moment,
+    Nullable<Moment>,
+    Nullable<Moment>,
+    Moment,
+);
+type DeliveryTuple = (
+    String,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Instant,
+    Option<Instant>,
+    Option<Instant>,
+    Instant,
+);
+type AttemptSql = (
+    Text,
+    Text,
+    BigInt,
+    Text,
+    Moment,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<BigInt>,
+);
+type AttemptTuple = (
+    String,
+    String,
+    i64,
+    String,
+    Instant,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+);
+
+impl Store {
+    /// Up to `limit` notifications that fit, newest first, with ids below `before`.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn notifications(
+        &self,
+        filter: NotificationFilter,
+        before: Option<NotificationId>,
+        limit: i64,
+    ) -> Result<Vec<NotificationRecord>, StoreError> {
+        let statement = select(filter, before, limit);
+        let found: Vec<NotificationTuple> = self.read(statement).await?;
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<&str> = found.iter().map(|row| row.0.as_str()).collect();
+        let ids = rows(&ids)?;
+        let mut deliveries = self.deliveries_of(ids).await?;
+        Ok(found
+            .into_iter()
+            .map(|(id, event_id, event_type, user_id, status, lane, correlation_id, created_at)| NotificationRecord {
+                deliveries: deliveries.remove(&id).unwrap_or_default(),
+                id,
+                event_id,
+                event_type,
+                user_id,
+                status,
+                priority: Lane::from_rank(lane),
+                correlation_id,
+                created_at,
+            })
+            .collect())
+    }
+
+    async fn deliveries_of(&self, ids: Bind) -> Result<HashMap<String, Vec<DeliveryRecord>>, StoreError> {
+        let found: Vec<DeliveryTuple> = self.read(select_deliveries(ids.clone())).await?;
+        let attempts: Vec<AttemptTuple> = self.read(select_attempts(ids)).await?;
+        let mut by_delivery: HashMap<(String, String), Vec<AttemptRecord>> = HashMap::new();
+        for (notification, channel, attempt, outcome, at, device, provider, code, error, reference, latency_ms) in attempts
+        {
+            by_delivery.entry((notification, channel)).or_default().push(AttemptRecord {
+                attempt,
+                outcome,
+                at,
+                provider,
+                device,
+                code,
+                error,
+                reference,
+                latency_ms,
+            });
+        }
+        let mut deliveries: HashMap<String, Vec<DeliveryRecord>> = HashMap::new();
+        for (notification, channel, state, reason, provider, reference, segments, next, not_before, sent_at, updated_at) in
+            found
+        {
+            let waits = ["pending", "retry", "deferred"].contains(&state.as_str());
+            let attempts = by_delivery.remove(&(notification.clone(), channel.clone())).unwrap_or_default();
+            deliveries.entry(notification.clone()).or_default().push(DeliveryRecord {
+                id: format!("{notification}:{channel}"),
+                channel,
+                state,
+                reason,
+                provider,
+                reference,
+                segments,
+                next_attempt_at: waits.then_some(next),
+                not_before,
+                sent_at,
+                updated_at,
+                attempts,
+            });
+        }
+        Ok(deliveries)
+    }
+
+    /// The states of an event's deliveries: (channel, state, reason), for a caller that waits.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn deliveries_of_event(
+        &self,
+        event_id: &str,
+    ) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
+        let statement = Statement::<(Text, Text, Nullable<Text>)>::same(
+            "SELECT d.channel, d.state, d.reason FROM notifications n JOIN deliveries d ON d.notification_id = n.id
+             WHERE n.event_id = ? ORDER BY n.id, d.channel",
+            vec![Bind::Text(event_id.to_owned())],
+        );
+        self.read(statement).await
+    }
+
+    /// How a delivery stands, if it exists.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn delivery_state(&self, id: &DeliveryId) -> Result<Option<String>, StoreError> {
+        let statement = Statement::<(Text,)>::same(
+            "SELECT state FROM deliveries WHERE notification_id = ? AND channel = ?",
+            vec![Bind::Text(id.notification.0.clone()), Bind::Text(id.channel.to_string())],
+        );
+        let found: Vec<(String,)> = self.read(statement).await?;
+        Ok(found.into_iter().next().map(|row| row.0))
+    }
+}
+
+fn select(filter: NotificationFilter, before: Option<NotificationId>, limit: i64) -> Statement<NotificationSql> {
+    let mut conditions = Conditions::new();
+    conditions.text("n.id", filter.id);
+    conditions.text("n.event_type", filter.event_type);
+    conditions.text("n.event_id", filter.event_id);
+    conditions.text("n.correlation_id", filter.correlation_id);
+    if let Some(user) = filter.user_id {
+        conditions.same("n.user_id = ?", [Bind::BigInt(user)]);
+    }
+    if let Some(status) = filter.status {
+        // The open and the bad ones are few, and have an index with this very condition.
+        let (known, text) = match status {
+            NotificationStatus::Sent | NotificationStatus::Suppressed => ("", status.as_str()),
+            _ => ("n.status IN ('PENDING', 'RETRY', 'PARTIAL', 'FAILED') AND ", status.as_str()),
+        };
+        conditions.same(&format!("{known}n.status = ?"), [Bind::Text(text.to_owned())]);
+    }
+    conditions.moment("n.created_at >=", filter.from);
+    conditions.moment("n.created_at <", filter.to);
+    let mut parts = String::new();
+    let mut binds = Vec::new();
+    let mut of_delivery = |column: &str, value: Option<String>| {
+        if let Some(value) = value {
+            parts.push_str(&format!(" AND d.{column} = ?"));
+            binds.push(Bind::Text(value));
+        }
+    };
+    of_delivery("channel", filter.channel.map(|channel| channel.to_string()));
+    of_delivery("state", filter.state.map(|state| state.to_string()));
+    of_delivery("provider", filter.provider);
+    if !parts.is_empty() {
+        let exists = format!("EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id{parts})");
+        conditions.same(&exists, binds);
+    }
+    if let Some(before) = before {
+        conditions.same("n.id < ?", [Bind::Text(before.0)]);
+    }
+    let text = |lane| {
+        format!(
+            "SELECT n.id, n.event_id, n.event_type, n.user_id, n.status, {lane}, n.correlation_id, n.created_at
+             FROM notifications n WHERE {{where}} ORDER BY n.id DESC LIMIT ?"
+        )
+    };
+    conditions.statement(&text("n.lane::bigint"), &text("n.lane"), [Bind::BigInt(limit)])
+}
+
+fn select_deliveries(ids: Bind) -> Statement<DeliverySql> {
+    Statement::new(
+        "SELECT notification_id, channel, state, reason, provider, reference, segments::bigint, next_attempt_at,
+                not_before, sent_at, updated_at
+         FROM deliveries WHERE notification_id IN (SELECT json_array_elements_text(?::json)) ORDER BY channel",
+        "SELECT notification_id, channel, state, reason, provider, reference, segments, next_attempt_at,
+                not_before, sent_at, updated_at
+         FROM deliveries WHERE notification_id IN (SELECT value FROM json_each(?)) ORDER BY channel",
+        vec![ids],
+    )
+}
+
+fn select_attempts(ids: Bind) -> Statement<AttemptSql> {
+    Statement::new(
+        "SELECT notification_id, channel, attempt::bigint, outcome, at, device, provider, code, error, reference,
+                latency_ms::bigint
+         FROM notification_history WHERE notification_id IN (SELECT json_array_elements_text(?::json)) ORDER BY id",
+        "SELECT notification_id, channel, attempt, outcome, at, device, provider, code, error, reference, latency_ms
+         FROM notification_history WHERE notification_id IN (SELECT value FROM json_each(?)) ORDER BY id",
+        vec![ids],
+    )
+}
