@@ -6,6 +6,7 @@
 //! (`tests/architecture.rs`) holds the code to this.
 
 pub mod domain;
+pub mod policy;
 pub mod providers;
 pub mod store;
 pub mod supervision;

@@ -53,6 +53,12 @@ pub struct ClaimedDelivery {
     pub user_id: i64,
     /// The template's name.
     pub template: String,
+    /// The recipient's name when the notification was made.
+    pub name: Option<String>,
+    /// The locale that it is rendered for.
+    pub locale: Option<String>,
+    /// The zone that it is rendered for.
+    pub time_zone: Option<String>,
     /// After this it is of no use.
     pub expires_at: Option<Instant>,
     /// The recipient as known now; none where there is no such recipient.
@@ -108,6 +114,9 @@ type DetailSql = (
     Nullable<Text>,
     BigInt,
     Text,
+    Nullable<Text>,
+    Nullable<Text>,
+    Nullable<Text>,
     Nullable<Moment>,
 );
 type DetailTuple = (
@@ -122,17 +131,20 @@ type DetailTuple = (
     Option<String>,
     i64,
     String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
     Option<Instant>,
 );
 
 fn details(ids: Bind) -> Statement<DetailSql> {
     Statement::new(
         "SELECT n.id, n.lane::bigint, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload::text,
-                n.correlation_id, n.user_id, n.template, n.expires_at
+                n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at
          FROM notifications n JOIN domain_events e ON e.id = n.event_id
          WHERE n.id IN (SELECT json_array_elements_text(?::json))",
         "SELECT n.id, n.lane, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload,
-                n.correlation_id, n.user_id, n.template, n.expires_at
+                n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at
          FROM notifications n JOIN domain_events e ON e.id = n.event_id
          WHERE n.id IN (SELECT value FROM json_each(?))",
         vec![ids],
@@ -168,6 +180,27 @@ impl Store {
             Ok(taken)
         })?;
         self.complete(channel, claim, taken).await
+    }
+
+    /// For each channel on which deliveries wait: when the first is due.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn next_due(&self) -> Result<Vec<(Channel, Instant)>, StoreError> {
+        // A probe of the index for each channel and lane, however many wait.
+        let statement = Statement::<(Text, Nullable<Moment>)>::same(
+            "SELECT c.channel, (SELECT d.next_attempt_at FROM deliveries d
+                                WHERE d.channel = c.channel AND d.lane = l.lane
+                                  AND d.state IN ('pending', 'retry', 'deferred')
+                                ORDER BY d.next_attempt_at LIMIT 1)
+             FROM (SELECT 'push' AS channel UNION ALL SELECT 'email' UNION ALL SELECT 'sms') c,
+                  (SELECT 0 AS lane UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) l",
+            vec![],
+        );
+        let found: Vec<(String, Option<Instant>)> = self.read(statement).await?;
+        let due = found.into_iter().filter_map(|(channel, at)| Some((channel.parse::<Channel>().ok()?, at?)));
+        Ok(due.collect())
     }
 
     /// The deliveries that a claim holds, for a sender that compares them with what it has in hand.
@@ -217,6 +250,9 @@ impl Store {
                     correlation_id,
                     user_id,
                     template,
+                    name,
+                    locale,
+                    time_zone,
                     expires_at,
                 ) = found.remove(&id)?;
                 let tried = devices.remove(&id).unwrap_or_default();
@@ -236,6 +272,9 @@ impl Store {
                     correlation_id,
                     user_id,
                     template,
+                    name,
+                    locale,
+                    time_zone,
                     expires_at,
                     contacts: contacts.get(&user_id).cloned(),
                     accepted: tried.iter().any(|(_, outcome, _)| outcome == "accepted"),

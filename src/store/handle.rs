@@ -27,8 +27,8 @@ pub struct HandledEvent {
     pub notifications: Vec<NewNotification>,
     /// The other concerns that get a work item.
     pub concerns: Vec<&'static str>,
-    /// An account's number and its owner, learned from it.
-    pub owner: Option<(String, i64)>,
+    /// Accounts' numbers and their owner, learned from it.
+    pub owners: Vec<(String, i64)>,
     /// A recipient that it introduces, unless one with this id is known.
     pub introduces: Option<Recipient>,
 }
@@ -158,7 +158,7 @@ fn writes(epoch: i64, at: Instant, events: &[&HandledEvent]) -> Result<Vec<State
     if !users.is_empty() {
         statements.push(recipients::introduce(rows(&users)?));
     }
-    let owners: Vec<_> = events.iter().filter_map(|event| event.owner.as_ref()).collect();
+    let owners: Vec<_> = events.iter().flat_map(|event| &event.owners).collect();
     if !owners.is_empty() {
         statements.push(recipients::learn_owners(rows(&owners)?));
     }

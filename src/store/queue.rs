@@ -59,24 +59,29 @@ impl From<QueuedTuple> for QueuedEvent {
 }
 
 impl Store {
-    /// Up to `limit` open events of the partitions that `epoch` holds, with everything that is
-    /// needed to handle them.
-    ///
-    /// Events of the `urgent` types come with the earlier open ones of their aggregates, so that
-    /// they overtake the rest but not their own aggregate; after them the oldest of all. The order
-    /// of the result is the order of storing.
+    /// Up to `limit` open events of the partitions that `epoch` holds, the oldest first, with
+    /// everything that is needed to handle them.
     ///
     /// # Errors
     ///
     /// Transient ones only.
-    pub async fn open_events(&self, epoch: i64, urgent: &[String], limit: i64) -> Result<Vec<QueuedEvent>, StoreError> {
-        if !urgent.is_empty() {
-            let found = self.load_open(urgent_events(epoch, rows(urgent)?, limit)).await?;
-            if !found.is_empty() {
-                return Ok(found);
-            }
-        }
+    pub async fn open_events(&self, epoch: i64, limit: i64) -> Result<Vec<QueuedEvent>, StoreError> {
         self.load_open(oldest_events(epoch, limit)).await
+    }
+
+    /// The same for events of these types alone, each with the earlier open ones of its aggregate: so
+    /// they overtake the rest, but not their own aggregate. The order is that of storing.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn open_events_of(
+        &self,
+        epoch: i64,
+        types: &[String],
+        limit: i64,
+    ) -> Result<Vec<QueuedEvent>, StoreError> {
+        self.load_open(urgent_events(epoch, rows(types)?, limit)).await
     }
 
     async fn load_open(&self, statement: Statement<QueuedSql>) -> Result<Vec<QueuedEvent>, StoreError> {

@@ -1,0 +1,170 @@
+//! Takes the open events of the partitions that this instance holds, in order, upper lanes first, and
+//! has them handled.
+//!
+//! It holds nothing: what is open is in the database, and is read again for each batch. One batch is
+//! under way at a time, so the events of an aggregate are handled in the order of their storing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::instance::Instance;
+use super::messages::{EventsStored, HandleEvents};
+use super::notifier::Notifier;
+use crate::domain::{EventOutcome, Lane};
+use crate::policy::route::Routes;
+use crate::store::{HandledEvent, QueuedEvent, StoreError};
+use crate::supervision::SupervisedContext;
+
+/// How long the handling of a batch may take. The store's own deadlines are below it.
+const HANDLED_WITHIN: Duration = Duration::from_secs(30);
+/// An event whose handling crashed this often is given up.
+const MOST_CRASHES: i64 = 3;
+
+/// The actor.
+pub struct Dispatcher {
+    instance: Arc<Instance>,
+    notifier: Addr<Notifier>,
+    routes: Arc<Routes>,
+    busy: bool,
+    rung: bool,
+    /// After a crash: how many events are handled one by one, to find the one that it is due to.
+    one_by_one: usize,
+}
+
+/// What came of one round.
+enum Round {
+    /// Nothing is open.
+    Empty,
+    /// So many events were handled.
+    Handled,
+    /// The handling of so many events crashed.
+    Crashed(usize),
+    /// The store failed; the next tick tries again.
+    Failed,
+}
+
+impl Dispatcher {
+    /// A dispatcher for events on these routes.
+    pub fn new(instance: Arc<Instance>, notifier: Addr<Notifier>, routes: Arc<Routes>) -> Self {
+        Self { instance, notifier, routes, busy: false, rung: false, one_by_one: 0 }
+    }
+
+    fn dispatch(&mut self, ctx: &mut SupervisedContext<Self>) {
+        if self.busy || self.instance.is_held() {
+            return;
+        }
+        self.busy = true;
+        self.rung = false;
+        let limit = if self.one_by_one > 0 { 1 } else { self.instance.settings.dispatch_batch };
+        let round =
+            round(Arc::clone(&self.instance), self.notifier.clone(), Arc::clone(&self.routes), limit);
+        ctx.spawn(round.into_actor(self).map(|round, dispatcher, ctx| {
+            dispatcher.busy = false;
+            dispatcher.one_by_one = match round {
+                Round::Crashed(count) => dispatcher.one_by_one.max(count),
+                _ => dispatcher.one_by_one.saturating_sub(1),
+            };
+            let more = match round {
+                Round::Empty => dispatcher.rung,
+                Round::Handled | Round::Crashed(_) => true,
+                Round::Failed => false,
+            };
+            if more {
+                dispatcher.dispatch(ctx);
+            }
+        }));
+    }
+}
+
+async fn round(instance: Arc<Instance>, notifier: Addr<Notifier>, routes: Arc<Routes>, limit: usize) -> Round {
+    let events = match open_events(&instance, &routes, limit).await {
+        Ok(events) if events.is_empty() => return Round::Empty,
+        Ok(events) => events,
+        Err(error) => return failed(&error),
+    };
+    let suspect = events.first().filter(|_| events.len() == 1).cloned();
+    let count = events.len();
+    match notifier.send(HandleEvents(events)).timeout(HANDLED_WITHIN).await {
+        Ok(Ok(_)) => Round::Handled,
+        Ok(Err(error)) if error.is_transient() || matches!(error, StoreError::Fenced) => failed(&error),
+        // Something about one of the events: find out which, by itself.
+        Ok(Err(error)) => match suspect {
+            Some(event) => give_up(&instance, &event, format!("its handling failed: {error}")).await,
+            None => Round::Crashed(count),
+        },
+        Err(MailboxError::Timeout) => Round::Failed,
+        Err(MailboxError::Closed) => {
+            metrics::counter!("herald_handling_crashes_total").increment(1);
+            match suspect {
+                None => Round::Crashed(count),
+                Some(event) => match instance.store.note_crash(event.position).await {
+                    Ok(crashes) if crashes >= MOST_CRASHES => {
+                        give_up(&instance, &event, format!("its handling crashed {crashes} times")).await
+                    }
+                    Ok(_) => Round::Crashed(1),
+                    Err(error) => failed(&error),
+                },
+            }
+        }
+    }
+}
+
+async fn open_events(instance: &Instance, routes: &Routes, limit: usize) -> Result<Vec<QueuedEvent>, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    for lane in [Lane::Critical, Lane::High] {
+        let types = routes.types_of(lane);
+        if !types.is_empty() {
+            let events = instance.store.open_events_of(instance.epoch(), types, limit).await?;
+            if !events.is_empty() {
+                return Ok(events);
+            }
+        }
+    }
+    instance.store.open_events(instance.epoch(), limit).await
+}
+
+/// Ends an event whose handling cannot succeed, so that it does not hold up its aggregate for ever.
+async fn give_up(instance: &Instance, event: &QueuedEvent, reason: String) -> Round {
+    tracing::error!(event_id = event.id, reason, "an event cannot be handled");
+    let failed_event = HandledEvent {
+        position: event.position,
+        id: event.id.clone(),
+        partition: event.partition,
+        outcome: EventOutcome::Failed,
+        reason: Some(reason),
+        notifications: Vec::new(),
+        concerns: Vec::new(),
+        owners: Vec::new(),
+        introduces: None,
+    };
+    match instance.store.handle(instance.epoch(), instance.now(), vec![failed_event]).await {
+        Ok(_) => Round::Handled,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &StoreError) -> Round {
+    tracing::warn!(%error, "events could not be handled yet");
+    metrics::counter!("herald_store_errors_total", "during" => "dispatch").increment(1);
+    Round::Failed
+}
+
+impl Actor for Dispatcher {
+    type Context = SupervisedContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(self.instance.settings.poll_interval, Self::dispatch);
+        self.dispatch(ctx);
+    }
+}
+
+impl Handler<EventsStored> for Dispatcher {
+    type Result = ();
+
+    fn handle(&mut self, _: EventsStored, ctx: &mut Self::Context) {
+        self.rung = true;
+        self.dispatch(ctx);
+    }
+}

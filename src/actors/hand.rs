@@ -1,0 +1,135 @@
+//! What a sender may have in hand: the bound on what is claimed and not recorded yet.
+//!
+//! It outlives the sender's lives, so that the next one knows what the last one had started.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::domain::{Channel, DeliveryId};
+
+/// Room for one delivery, from its claim until its outcome is recorded.
+pub type Room = OwnedSemaphorePermit;
+
+/// The hand of one channel's sender.
+pub struct Hand {
+    channel: Channel,
+    size: usize,
+    room: Arc<Semaphore>,
+    life: AtomicI64,
+    /// How often deliveries were left waiting in the database, and up to which of those times the
+    /// sender has seen that none waits any more.
+    left_waiting: AtomicU64,
+    seen_empty: AtomicU64,
+    started: Mutex<HashSet<DeliveryId>>,
+}
+
+impl Hand {
+    /// A hand for `concurrency` sends at once: as many again may wait for their turn.
+    pub fn new(channel: Channel, concurrency: usize) -> Arc<Self> {
+        let size = concurrency.max(1) * 2;
+        Arc::new(Self {
+            channel,
+            size,
+            room: Arc::new(Semaphore::new(size)),
+            life: AtomicI64::new(0),
+            left_waiting: AtomicU64::new(1),
+            seen_empty: AtomicU64::new(0),
+            started: Mutex::new(HashSet::new()),
+        })
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> Channel {
+        self.channel
+    }
+
+    /// How many deliveries are in hand.
+    pub fn held(&self) -> usize {
+        self.size - self.room.available_permits()
+    }
+
+    /// A new life of the sender begins; gives its number.
+    pub fn begin_life(&self) -> i64 {
+        self.life.fetch_add(1, SeqCst) + 1
+    }
+
+    /// The current life of the sender; 0 before the first.
+    pub fn life(&self) -> i64 {
+        self.life.load(SeqCst)
+    }
+
+    /// Room for a delivery that is about to be made: only while nothing waits in the database, since
+    /// it would overtake what waits.
+    pub fn room_for_new(&self) -> Option<Room> {
+        let none_waits = self.seen_empty.load(SeqCst) == self.left_waiting.load(SeqCst);
+        (none_waits && self.life() > 0).then(|| self.room()).flatten()
+    }
+
+    /// Room for a delivery that waits in the database.
+    pub fn room(&self) -> Option<Room> {
+        Arc::clone(&self.room).try_acquire_owned().ok()
+    }
+
+    /// Notes that deliveries were left waiting in the database, once they can be seen there.
+    pub fn leave_waiting(&self) {
+        self.left_waiting.fetch_add(1, SeqCst);
+    }
+
+    /// To be taken before a look at the database, and given to [`Hand::none_waits`] after it.
+    pub fn before_look(&self) -> u64 {
+        self.left_waiting.load(SeqCst)
+    }
+
+    /// The look found nothing that waits.
+    pub fn none_waits(&self, before_look: u64) {
+        self.seen_empty.fetch_max(before_look, SeqCst);
+    }
+
+    /// Notes that the sending of a delivery begins: from here on it may have been sent.
+    pub fn start(&self, id: &DeliveryId) {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+    }
+
+    /// Its outcome is known.
+    pub fn finish(&self, id: &DeliveryId) {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Whether the sending of a delivery began and its outcome is not known.
+    pub fn has_started(&self, id: &DeliveryId) -> bool {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn new_deliveries_do_not_overtake_those_that_wait() {
+        let hand = Hand::new(Channel::Sms, 1);
+        hand.begin_life();
+        assert!(hand.room_for_new().is_none(), "what an earlier process left has not been looked for");
+        let look = hand.before_look();
+        hand.none_waits(look);
+        assert!(hand.room_for_new().is_some());
+
+        let look = hand.before_look();
+        hand.leave_waiting();
+        hand.none_waits(look);
+        assert!(hand.room_for_new().is_none(), "the look was older than what was left waiting");
+    }
+
+    #[test]
+    fn a_hand_is_bounded() {
+        let hand = Hand::new(Channel::Sms, 2);
+        let rooms: Vec<_> = std::iter::from_fn(|| hand.room()).take(100).collect();
+        assert_eq!(rooms.len(), 4);
+        assert_eq!(hand.held(), 4);
+        drop(rooms);
+        assert_eq!(hand.held(), 0);
+    }
+}

@@ -1,0 +1,24 @@
+//! The actors: one file or folder each. They orchestrate; what they decide is computed in `policy`
+//! and `domain`, and what they keep is in the store.
+
+mod dispatcher;
+mod event_writer;
+mod hand;
+mod instance;
+mod janitor;
+mod live_feed;
+mod messages;
+mod notifier;
+mod outcome_writer;
+mod publisher;
+mod retry_timer;
+mod sender;
+mod tree;
+
+pub use event_writer::{Ingest, IngestError};
+pub use hand::Hand;
+pub use instance::{Instance, Settings};
+pub use messages::{AppendError, NotificationsChanged};
+pub use notifier::{Defaults, Rules, Subscriptions};
+pub use sender::Retries;
+pub use tree::{ChannelSetup, Runtime, Setup, build};

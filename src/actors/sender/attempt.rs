@@ -1,0 +1,246 @@
+//! One attempt: render, send to each destination, conclude.
+
+use std::time::Instant as Tick;
+
+use futures_util::future::join_all;
+
+use super::Equipment;
+use crate::domain::{AttemptOutcome, Channel, Content, DeliveryState, Destination, Instant, Lane};
+use crate::policy::retry::Retry;
+use crate::policy::{Conclusion, EXPIRED, NO_CONTACT, Past, Try, conclude};
+use crate::providers::{Outgoing, Report};
+use crate::store::{Attempted, ClaimedDelivery, DeliveryOutcome, Holdings};
+use crate::templates::Variables;
+
+/// Makes the attempt and says what becomes of the delivery. Expiry and contacts are looked at again:
+/// they may have changed while it waited.
+pub(super) async fn make(equipment: &Equipment, delivery: ClaimedDelivery) -> DeliveryOutcome {
+    if delivery.expires_at.is_some_and(|at| at <= equipment.instance.now()) {
+        return ended(&delivery, DeliveryState::Expired, EXPIRED);
+    }
+    let destinations = destinations(&delivery);
+    if destinations.is_empty() {
+        // Its devices may all be gone, or have accepted it in an earlier attempt.
+        return match delivery.accepted {
+            true => unchanged(&delivery, DeliveryState::Sent),
+            false => ended(&delivery, DeliveryState::Suppressed, NO_CONTACT),
+        };
+    }
+    let variables = Variables {
+        event_id: delivery.event_id.clone(),
+        event_type: delivery.event_type.clone(),
+        occurred_at: delivery.occurred_at,
+        aggregate_id: delivery.aggregate_id.clone(),
+        aggregate_type: delivery.aggregate_type.clone(),
+        payload: delivery.payload.clone(),
+        name: delivery.name.clone(),
+        locale: delivery.locale.clone(),
+        time_zone: delivery.time_zone.clone(),
+    };
+    let rendered = match equipment.templates.render(&delivery.template, delivery.id.channel, &variables) {
+        Ok(rendered) => rendered,
+        Err(error) => {
+            tracing::error!(
+                delivery = %delivery.id,
+                correlation_id = delivery.correlation_id,
+                %error,
+                "a template cannot be rendered"
+            );
+            metrics::counter!("herald_template_errors_total").increment(1);
+            return template_failed(&delivery, error.to_string());
+        }
+    };
+    let segments = match &rendered.content {
+        Content::Sms { segments, .. } => Some(*segments),
+        _ => None,
+    };
+    let now = equipment.instance.now();
+    let sends = destinations.into_iter().map(|(device, to)| send(equipment, &delivery, rendered.content.clone(), device, to, now));
+    let made: Vec<(Attempted, Report)> = join_all(sends).await;
+    let retry = (equipment.retries)(&delivery.event_type, delivery.id.channel);
+    let mut outcome = concluded(equipment, &delivery, &made, &retry);
+    outcome.segments = segments;
+    outcome.template_version = Some(rendered.version);
+    outcome
+}
+
+/// Where this attempt goes: for push, each device that has neither accepted nor refused it for good.
+fn destinations(delivery: &ClaimedDelivery) -> Vec<(Option<String>, Destination)> {
+    let Some(contacts) = &delivery.contacts else { return Vec::new() };
+    let mailbox = |address: &String| Destination::Mailbox { address: address.clone(), name: contacts.name.clone() };
+    match delivery.id.channel {
+        Channel::Push => contacts
+            .devices
+            .iter()
+            .filter(|(id, _)| !delivery.done_devices.contains(id))
+            .map(|(id, device)| {
+                (Some(id.clone()), Destination::Device { token: device.token.clone(), platform: device.platform })
+            })
+            .collect(),
+        Channel::Email => contacts.email.iter().map(|address| (None, mailbox(address))).collect(),
+        Channel::Sms => {
+            contacts.phone.iter().map(|number| (None, Destination::Phone { number: number.clone() })).collect()
+        }
+    }
+}
+
+async fn send(
+    equipment: &Equipment,
+    delivery: &ClaimedDelivery,
+    content: Content,
+    device: Option<String>,
+    to: Destination,
+    now: Instant,
+) -> (Attempted, Report) {
+    let message = Outgoing {
+        delivery: delivery.id.clone(),
+        event_id: delivery.event_id.clone(),
+        event_type: delivery.event_type.clone(),
+        correlation_id: delivery.correlation_id.clone(),
+        to,
+        content,
+        time_to_live: delivery.expires_at.map(|at| at.since(now)),
+        urgent: delivery.lane <= Lane::High,
+    };
+    let begun = Tick::now();
+    let report = equipment.provider.send(&message).await;
+    let latency = begun.elapsed();
+    let labels = [("channel", delivery.id.channel.as_str()), ("outcome", report.outcome.as_str())];
+    metrics::counter!("herald_attempts_total", &labels).increment(1);
+    metrics::histogram!("herald_attempt_seconds", "channel" => delivery.id.channel.as_str()).record(latency);
+    if report.misconfigured {
+        tracing::error!(
+            provider = equipment.provider.name(),
+            code = report.code,
+            error = report.error,
+            "the provider refuses Herald itself: its configuration or account there needs an operator"
+        );
+        metrics::counter!("herald_provider_misconfigured_total", "provider" => equipment.provider.name()).increment(1);
+    }
+    let attempted = Attempted {
+        device,
+        outcome: report.outcome,
+        provider: Some(equipment.provider.name()),
+        code: report.code.clone(),
+        error: report.error.clone(),
+        reference: report.reference.clone(),
+        latency_ms: i64::try_from(latency.as_millis()).ok(),
+    };
+    (attempted, report)
+}
+
+fn concluded(
+    equipment: &Equipment,
+    delivery: &ClaimedDelivery,
+    made: &[(Attempted, Report)],
+    retry: &Retry,
+) -> DeliveryOutcome {
+    let tries: Vec<Try<'_>> = made
+        .iter()
+        .map(|(_, report)| Try {
+            outcome: report.outcome,
+            retry_after: report.retry_after,
+            error: report.error.as_deref().or(report.code.as_deref()),
+        })
+        .collect();
+    let past = Past {
+        retries: u32::try_from(delivery.retries).unwrap_or(u32::MAX),
+        accepted: delivery.accepted,
+        expires_at: delivery.expires_at,
+    };
+    let conclusion = conclude(&tries, past, retry, equipment.instance.now(), rand::random());
+    let mut outcome = unchanged(delivery, conclusion.state);
+    apply(&mut outcome, conclusion);
+    outcome.provider = Some(equipment.provider.name());
+    outcome.reference = made.iter().find_map(|(_, report)| report.reference.clone());
+    outcome.gone_devices =
+        made.iter().filter(|(_, report)| report.gone).filter_map(|(attempted, _)| attempted.device.clone()).collect();
+    outcome.attempts = made.iter().map(|(attempted, _)| attempted.clone()).collect();
+    outcome
+}
+
+fn apply(outcome: &mut DeliveryOutcome, conclusion: Conclusion) {
+    outcome.state = conclusion.state;
+    outcome.reason = conclusion.reason;
+    outcome.wait = conclusion.wait;
+    outcome.retries = i64::from(conclusion.retries);
+}
+
+/// The delivery in another state, without an attempt.
+pub(super) fn unchanged(delivery: &ClaimedDelivery, state: DeliveryState) -> DeliveryOutcome {
+    DeliveryOutcome {
+        id: delivery.id.clone(),
+        claim: delivery.claim,
+        attempt: delivery.attempt,
+        cycle: delivery.cycle,
+        state,
+        reason: None,
+        retries: delivery.retries,
+        wait: None,
+        provider: None,
+        reference: None,
+        segments: None,
+        template_version: None,
+        attempts: Vec::new(),
+        gone_devices: Vec::new(),
+    }
+}
+
+fn ended(delivery: &ClaimedDelivery, state: DeliveryState, reason: &str) -> DeliveryOutcome {
+    DeliveryOutcome { reason: Some(reason.to_owned()), ..unchanged(delivery, state) }
+}
+
+/// A template that cannot be rendered fails the same way every time: permanent, on this delivery alone.
+fn template_failed(delivery: &ClaimedDelivery, error: String) -> DeliveryOutcome {
+    let attempted = Attempted {
+        device: None,
+        outcome: AttemptOutcome::Permanent,
+        provider: None,
+        code: Some("template".to_owned()),
+        error: Some(error.clone()),
+        reference: None,
+        latency_ms: None,
+    };
+    DeliveryOutcome { attempts: vec![attempted], ..ended(delivery, DeliveryState::Dead, &error) }
+}
+
+/// What becomes of a delivery whose sender was cut off. `started`: it may have been sent, so the
+/// attempt is `unknown`, and it is retried as a transient one is. Else it just waits again.
+pub fn interrupted(held: &Holdings, started: bool, retry: &Retry, now: Instant, random: f64) -> DeliveryOutcome {
+    let mut outcome = DeliveryOutcome {
+        id: held.id.clone(),
+        claim: held.claim,
+        attempt: held.attempt,
+        cycle: held.cycle,
+        state: DeliveryState::Pending,
+        reason: None,
+        retries: held.retries,
+        wait: None,
+        provider: None,
+        reference: None,
+        segments: None,
+        template_version: None,
+        attempts: Vec::new(),
+        gone_devices: Vec::new(),
+    };
+    if started {
+        let error = "the sender was cut off: it may have been sent";
+        outcome.attempts.push(Attempted {
+            device: None,
+            outcome: AttemptOutcome::Unknown,
+            provider: None,
+            code: None,
+            error: Some(error.to_owned()),
+            reference: None,
+            latency_ms: None,
+        });
+        let tries = [Try { outcome: AttemptOutcome::Unknown, retry_after: None, error: Some(error) }];
+        let past = Past {
+            retries: u32::try_from(held.retries).unwrap_or(u32::MAX),
+            accepted: false,
+            expires_at: held.expires_at,
+        };
+        apply(&mut outcome, conclude(&tries, past, retry, now, random));
+    }
+    outcome
+}

@@ -1,0 +1,265 @@
+//! Sends the deliveries of one channel: one supervised actor each for push, e-mail and SMS.
+//!
+//! What it has in hand is claimed in the database and bounded by its [`Hand`]. A delivery keeps its
+//! room from the claim until its outcome is recorded, so a slow provider or a slow database leaves
+//! the rest waiting in the database, where it costs nothing.
+
+mod attempt;
+mod recovery;
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+
+use super::hand::{Hand, Room};
+use super::instance::Instance;
+use super::messages::{DeliveriesDue, RecordOutcome, ReleaseHand, SendDeliveries};
+use super::outcome_writer::OutcomeWriter;
+use crate::domain::{Channel, DeliveryId, DeliveryState, Lane};
+use crate::policy::retry::Retry;
+use crate::providers::Provider;
+use crate::store::{Claim, ClaimedDelivery, DeliveryOutcome};
+use crate::supervision::SupervisedContext;
+use crate::templates::Templates;
+
+pub use attempt::interrupted;
+
+/// How often a sender compares what it has in hand with what the database says that it holds.
+const COMPARE_EVERY: Duration = Duration::from_secs(5);
+/// The wait before a claim that the database did not answer is tried again.
+const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// How deliveries of a channel are retried, by the event's type.
+pub type Retries = Arc<dyn Fn(&str, Channel) -> Retry + Send + Sync>;
+
+/// What a sender works with.
+#[derive(Clone)]
+pub struct Equipment {
+    /// This process.
+    pub instance: Arc<Instance>,
+    /// Its hand.
+    pub hand: Arc<Hand>,
+    /// What carries the channel.
+    pub provider: Arc<dyn Provider>,
+    /// What messages are rendered from.
+    pub templates: Arc<Templates>,
+    /// When to try again.
+    pub retries: Retries,
+    /// Who records outcomes.
+    pub outcomes: Addr<OutcomeWriter>,
+    /// Sends at once.
+    pub concurrency: usize,
+}
+
+/// The actor.
+pub struct Sender {
+    equipment: Equipment,
+    life: i64,
+    /// In hand and not started, by lane.
+    waiting: BTreeMap<Lane, VecDeque<(ClaimedDelivery, Room)>>,
+    /// In hand: waiting, being sent, or being recorded.
+    in_hand: HashSet<DeliveryId>,
+    sending: usize,
+    claiming: bool,
+    /// Whether more may be due than the last claim had room for.
+    more: bool,
+    /// Held by the database's account, and not in hand at the last comparison.
+    missed: HashSet<(DeliveryId, i64)>,
+}
+
+impl Sender {
+    /// A sender with an empty hand; its life begins here.
+    pub fn new(equipment: Equipment) -> Self {
+        let life = equipment.hand.begin_life();
+        Self {
+            equipment,
+            life,
+            waiting: BTreeMap::new(),
+            in_hand: HashSet::new(),
+            sending: 0,
+            claiming: false,
+            more: false,
+            missed: HashSet::new(),
+        }
+    }
+
+    fn channel(&self) -> Channel {
+        self.equipment.hand.channel()
+    }
+
+    fn claim(&self) -> Claim {
+        Claim { epoch: self.equipment.instance.epoch(), life: self.life }
+    }
+
+    fn take(&mut self, delivery: ClaimedDelivery, room: Room) {
+        if self.in_hand.insert(delivery.id.clone()) {
+            self.waiting.entry(delivery.lane).or_default().push_back((delivery, room));
+        }
+    }
+
+    /// Claims as much as there is room for.
+    fn claim_due(&mut self, ctx: &mut SupervisedContext<Self>) {
+        let instance = &self.equipment.instance;
+        if self.claiming || instance.is_paused(self.channel()) || !instance.holds_lease() {
+            return;
+        }
+        let rooms: Vec<Room> = std::iter::from_fn(|| self.equipment.hand.room()).collect();
+        if rooms.is_empty() {
+            self.more = true;
+            return;
+        }
+        self.claiming = true;
+        self.more = false;
+        let (store, claim, channel) = (instance.store.clone(), self.claim(), self.channel());
+        let look = self.equipment.hand.before_look();
+        let asked = rooms.len();
+        let claimed = async move {
+            let limit = i64::try_from(asked).unwrap_or(i64::MAX);
+            (store.claim(channel, claim, limit).await, rooms)
+        };
+        ctx.spawn(claimed.into_actor(self).map(move |(result, rooms), sender, ctx| {
+            sender.claiming = false;
+            match result {
+                Ok(deliveries) => {
+                    if deliveries.len() < asked {
+                        sender.equipment.hand.none_waits(look);
+                    } else {
+                        sender.more = true;
+                    }
+                    for (delivery, room) in deliveries.into_iter().zip(rooms) {
+                        sender.take(delivery, room);
+                    }
+                    sender.send_what_waits(ctx);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, %channel, "deliveries could not be claimed yet");
+                    metrics::counter!("herald_store_errors_total", "during" => "claim").increment(1);
+                    ctx.run_later(AGAIN_AFTER, Self::claim_due);
+                }
+            }
+        }));
+    }
+
+    /// Starts what there is capacity for, upper lanes first.
+    fn send_what_waits(&mut self, ctx: &mut SupervisedContext<Self>) {
+        while self.sending < self.equipment.concurrency {
+            if !self.equipment.instance.holds_lease() {
+                break;
+            }
+            let next = self.waiting.values_mut().find_map(VecDeque::pop_front);
+            let Some((delivery, room)) = next else { break };
+            if delivery.claim.epoch != self.equipment.instance.epoch() {
+                // Others have taken it over; what came of it is theirs to say.
+                self.in_hand.remove(&delivery.id);
+                continue;
+            }
+            if self.equipment.instance.is_paused(self.channel()) {
+                self.give_back(delivery, room, ctx);
+                continue;
+            }
+            self.start(delivery, room, ctx);
+        }
+    }
+
+    fn start(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
+        self.sending += 1;
+        self.equipment.hand.start(&delivery.id);
+        let equipment = self.equipment.clone();
+        let id = delivery.id.clone();
+        let attempt = async move { attempt::make(&equipment, delivery).await };
+        ctx.spawn(attempt.into_actor(self).map(move |outcome, sender, ctx| {
+            sender.sending -= 1;
+            sender.record(id, outcome, room, ctx);
+            sender.send_what_waits(ctx);
+        }));
+    }
+
+    /// Has an outcome recorded; the delivery keeps its room until then.
+    fn record(&mut self, id: DeliveryId, outcome: DeliveryOutcome, room: Room, ctx: &mut SupervisedContext<Self>) {
+        let outcomes = self.equipment.outcomes.clone();
+        let recorded = async move {
+            loop {
+                match outcomes.send(RecordOutcome(outcome.clone())).timeout(Duration::from_secs(30)).await {
+                    Ok(Ok(_)) => return true,
+                    Ok(Err(error)) if error.is_transient() => {}
+                    Ok(Err(_)) => return false,
+                    // The writer crashed or is slow. The claim makes a second record harmless.
+                    Err(_) => {}
+                }
+                actix::clock::sleep(AGAIN_AFTER).await;
+            }
+        };
+        ctx.spawn(recorded.into_actor(self).map(move |recorded, sender, ctx| {
+            if recorded {
+                sender.equipment.hand.finish(&id);
+            }
+            sender.in_hand.remove(&id);
+            drop(room);
+            if sender.more {
+                sender.claim_due(ctx);
+            }
+        }));
+    }
+
+    /// Puts a delivery that was not started back into the database.
+    fn give_back(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
+        let outcome = attempt::unchanged(&delivery, DeliveryState::Pending);
+        self.equipment.hand.leave_waiting();
+        self.record(delivery.id, outcome, room, ctx);
+    }
+}
+
+impl Actor for Sender {
+    type Context = SupervisedContext<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.take_back_from_earlier_lives(ctx);
+        ctx.run_interval(COMPARE_EVERY, Self::compare_with_database);
+        // A pause that was lifted, or a lease that is held again, is noticed here.
+        ctx.run_interval(Duration::from_millis(200), |sender, ctx| {
+            sender.send_what_waits(ctx);
+            if sender.more {
+                sender.claim_due(ctx);
+            }
+        });
+    }
+}
+
+impl Handler<SendDeliveries> for Sender {
+    type Result = ();
+
+    fn handle(&mut self, message: SendDeliveries, ctx: &mut Self::Context) {
+        if message.0.is_empty() {
+            self.more = true;
+            self.claim_due(ctx);
+        }
+        for (delivery, room) in message.0 {
+            // What was born for an earlier life has been taken back by this one.
+            if delivery.claim.life == self.life {
+                self.take(delivery, room);
+            }
+        }
+        self.send_what_waits(ctx);
+    }
+}
+
+impl Handler<DeliveriesDue> for Sender {
+    type Result = ();
+
+    fn handle(&mut self, _: DeliveriesDue, ctx: &mut Self::Context) {
+        self.claim_due(ctx);
+    }
+}
+
+impl Handler<ReleaseHand> for Sender {
+    type Result = ();
+
+    fn handle(&mut self, _: ReleaseHand, ctx: &mut Self::Context) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (delivery, room) in waiting.into_values().flatten() {
+            self.give_back(delivery, room, ctx);
+        }
+    }
+}
