@@ -14,14 +14,14 @@ use std::{
 use actix::{clock::sleep, prelude::*};
 
 use super::{Log, PanicInHandler, PanicInSpawn, Probe};
-use crate::common::{is_own_process, own_process, paused};
+use crate::common::{MS, is_own_process, own_process, paused};
 
 /// Runs one of these tests in a process of its own and tells how that ended: `None` when it was still
-/// running after five seconds.
-fn in_own_process(test: &str) -> Option<ExitStatus> {
+/// running after `patience`.
+fn in_own_process(test: &str, patience: Duration) -> Option<ExitStatus> {
     let test = format!("actix_facts::traps::{test}");
     let mut child = own_process(&test).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + patience;
     while Instant::now() < deadline {
         if let Some(status) = child.try_wait().unwrap() {
             return Some(status);
@@ -80,7 +80,7 @@ fn second_panic_in_stopped_aborts_the_process() {
         });
         return;
     }
-    let status = in_own_process("second_panic_in_stopped_aborts_the_process").unwrap();
+    let status = in_own_process("second_panic_in_stopped_aborts_the_process", 30_000 * MS).unwrap();
     assert!(was_aborted(status), "{status}");
 }
 
@@ -113,7 +113,8 @@ fn running_continue_polls_the_poisoned_future_again_and_aborts() {
         });
         return;
     }
-    let status = in_own_process("running_continue_polls_the_poisoned_future_again_and_aborts").unwrap();
+    let status =
+        in_own_process("running_continue_polls_the_poisoned_future_again_and_aborts", 30_000 * MS).unwrap();
     assert!(was_aborted(status), "{status}");
 }
 
@@ -202,5 +203,5 @@ fn cancel_then_terminate_spins_the_thread_for_ever() {
         sleep(Duration::from_millis(50)).await;
         assert!(!addr.connected(), "without a cancel it ends as it should");
     });
-    assert!(in_own_process("cancel_then_terminate_spins_the_thread_for_ever").is_none());
+    assert!(in_own_process("cancel_then_terminate_spins_the_thread_for_ever", 2000 * MS).is_none());
 }
