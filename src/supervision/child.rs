@@ -6,9 +6,7 @@ use actix::{dev::channel::channel, prelude::*};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::supervision::{
-    Backoff, Exit, Kind, Restart, SupervisedContext,
-    restart::LONGEST,
-    status::{Entry, StatusCell},
+    Backoff, Exit, Kind, Restart, SupervisedContext, board::Entry, restart::LONGEST, status::StatusCell,
     worker,
 };
 
@@ -19,6 +17,8 @@ pub(crate) enum Order {
     Stop,
     /// As `Stop`, but ask to be started again.
     Restart,
+    /// To a supervisor, from an operator: the child of this name is to be restarted.
+    RestartChild(Arc<str>),
 }
 
 /// From child to supervisor: a life ended.
@@ -73,7 +73,7 @@ impl ChildSpec {
         A: Actor<Context = SupervisedContext<A>>,
         F: Fn(&mut SupervisedContext<A>) -> A + Send + 'static,
     {
-        // 0 is unbounded. Any other capacity would be no bound either: see tests/actix_facts.rs.
+        // 0 is unbounded. Any other capacity would be no bound either: see tests/supervision/actix_facts.
         let (sender, receiver) = channel(0);
         let (spec, orders) = Self::new(name, Kind::Worker);
         let status = Arc::clone(&spec.entry.status);

@@ -22,15 +22,19 @@
 //! | `restart` | restart type, backoff, intensity |
 //! | `supervisor` | the decisions |
 //! | `tree` | the root: start, stop, exit status |
-//! | `status` | what an operator sees |
+//! | `status` | what an operator sees of one child |
+//! | `board` | all children at one glance, restart on request |
+//! | `observation` | what happens, told to the application's metrics |
 //! | `watchdog` | noticing what cannot be restarted |
 //! | `placement` | threads |
 
+mod board;
 mod child;
 mod context;
 mod exit;
 mod inbox;
 mod life;
+mod observation;
 mod panics;
 mod placement;
 mod restart;
@@ -41,13 +45,15 @@ mod unwind_only;
 mod watchdog;
 mod worker;
 
+pub use board::{Board, UnknownChild};
 pub use child::ChildSpec;
 pub use context::SupervisedContext;
 pub use exit::{Escalation, Exit};
+pub use observation::Observation;
 pub use panics::{PanicReport, PanicText, attributed, install_hook};
 pub use placement::{io_runtime, new_arbiter};
 pub use restart::{Backoff, Intensity, Restart};
-pub use status::{Board, ChildStatus, Kind, State, UnknownChild};
+pub use status::{ChildStatus, Kind, State};
 pub use supervisor::Supervisor;
 pub use tree::{SpecError, Tree, exit_code};
 pub use watchdog::{Stall, watch};

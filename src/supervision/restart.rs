@@ -24,12 +24,18 @@ impl Restart {
     }
 }
 
+/// How far a delay may be from its nominal value, to either side.
+const JITTER: f64 = 0.2;
+
 /// Exponential delay before a restart: `initial`, twice that, four times, … at most `max`.
+///
+/// Each delay is lengthened or shortened by up to a fifth, at random, so that children that failed
+/// together, for one cause, do not all come back to it together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backoff {
     /// Before the first restart.
     pub initial: Duration,
-    /// Upper limit; at most a day.
+    /// Upper limit, before a delay is varied; at most a day.
     pub max: Duration,
     /// A life that lasted this long clears the count of failures.
     pub reset_after: Duration,
@@ -47,9 +53,13 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The delay after `failures` earlier failures in a row.
-    pub fn delay(&self, failures: u32) -> Duration {
-        self.initial.saturating_mul(2_u32.saturating_pow(failures)).min(self.max.min(LONGEST))
+    /// The delay after `failures` earlier failures in a row. `random`, from 0 to 1, says where it
+    /// lies between 80 % and 120 % of its nominal value: 0.5 is that value.
+    pub fn delay(&self, failures: u32, random: f64) -> Duration {
+        let nominal = self.initial.saturating_mul(2_u32.saturating_pow(failures));
+        let nominal = nominal.min(self.max.min(LONGEST));
+        let factor = 1.0 - JITTER + 2.0 * JITTER * random.clamp(0.0, 1.0);
+        Duration::try_from_secs_f64(nominal.as_secs_f64() * factor).unwrap_or(nominal)
     }
 }
 
@@ -69,13 +79,14 @@ impl fmt::Display for Intensity {
 }
 
 impl Intensity {
-    /// Whether a child that crashes on every start gets past this limit in spite of its backoff.
+    /// Whether a child that crashes on every start gets past this limit in spite of its backoff,
+    /// be its delays as long as they may.
     /// Where it does not, it would be restarted for ever and nobody would be told.
     pub(crate) fn is_reachable(&self, backoff: &Backoff) -> bool {
         let mut total = Duration::ZERO;
         (0..self.max_restarts).all(|failures| {
             let failures = u32::try_from(failures).unwrap_or(u32::MAX);
-            total = total.saturating_add(backoff.delay(failures));
+            total = total.saturating_add(backoff.delay(failures, 1.0));
             total < self.window
         })
     }

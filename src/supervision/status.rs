@@ -2,15 +2,19 @@
 
 use std::{
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant, SystemTime},
 };
 
-use tokio::sync::mpsc::UnboundedSender;
+use serde::{Serialize, Serializer};
 
-use crate::supervision::{Exit, child::Order};
+use crate::supervision::{Exit, Observation, observation::Observer};
+
+/// Work that makes no progress for longer than this is shown as stalled, unless the reader of the
+/// [`Board`](crate::supervision::Board) asks for another time.
+pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// OTP: child type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +23,22 @@ pub enum Kind {
     Worker,
     /// A supervisor of further children.
     Supervisor,
+}
+
+impl Kind {
+    /// `worker` or `supervisor`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Worker => "worker",
+            Kind::Supervisor => "supervisor",
+        }
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// What a child is doing.
@@ -32,6 +52,24 @@ pub enum State {
     Stopping,
     /// Not running, and not about to.
     Stopped,
+}
+
+impl State {
+    /// `running`, `backing_off`, `stopping` or `stopped`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::BackingOff => "backing_off",
+            State::Stopping => "stopping",
+            State::Stopped => "stopped",
+        }
+    }
+}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// One child at one moment.
@@ -49,8 +87,10 @@ pub struct ChildStatus {
     pub since: SystemTime,
     /// Starts after the first.
     pub restarts: u64,
-    /// The last end of a life that nobody wanted.
+    /// The last end of a life that nobody wanted; its text is for operators.
     pub last_error: Option<Exit>,
+    /// When that was.
+    pub last_error_at: Option<SystemTime>,
     /// Messages in the mailbox. This and the next two are as fresh as the worker's last poll, and
     /// zero for a supervisor.
     pub queued: usize,
@@ -62,6 +102,11 @@ pub struct ChildStatus {
     pub silent_for: Duration,
     /// Whether it was being polled when it was looked at: a silent *busy* worker blocks its thread.
     pub busy: bool,
+    /// How long it has had work, queued or in flight, and finished and begun none of it. Measured
+    /// between readings: exact when the status is read regularly, as the watchdog does.
+    pub no_progress_for: Duration,
+    /// Whether that is longer than it may be: 30 s, or what the reader of the board asked for.
+    pub stalled: bool,
 }
 
 /// The live status of one child. Its atomics have one writer, the child's thread.
@@ -73,6 +118,28 @@ pub(crate) struct StatusCell {
     pub(crate) busy: AtomicBool,
     beat_ms: AtomicU64,
     rest: Mutex<ChildStatus>,
+    progress: Mutex<Progress>,
+    pub(crate) observer: OnceLock<Observer>,
+}
+
+/// How far the child's work was at an earlier reading. Kept by the readers, so that it costs the
+/// child nothing and is right also while its thread is blocked.
+struct Progress {
+    /// Messages handled and in flight; none when there was no work.
+    seen: Option<(u64, usize)>,
+    since: Instant,
+}
+
+impl Progress {
+    /// For how long the work seen in `status` has stood still.
+    fn stands_still_for(&mut self, status: &ChildStatus, now: Instant) -> Duration {
+        let has_work = status.queued > 0 || status.in_flight > 0;
+        let seen = has_work.then_some((status.handled, status.in_flight));
+        if seen.is_none() || seen != self.seen {
+            *self = Progress { seen, since: now };
+        }
+        now.saturating_duration_since(self.since)
+    }
 }
 
 impl StatusCell {
@@ -93,12 +160,17 @@ impl StatusCell {
                 since: SystemTime::now(),
                 restarts: 0,
                 last_error: None,
+                last_error_at: None,
                 queued: 0,
                 in_flight: 0,
                 handled: 0,
                 silent_for: Duration::ZERO,
                 busy: false,
+                no_progress_for: Duration::ZERO,
+                stalled: false,
             }),
+            progress: Mutex::new(Progress { seen: None, since: Instant::now() }),
+            observer: OnceLock::new(),
         })
     }
 
@@ -114,11 +186,40 @@ impl StatusCell {
         });
     }
 
+    pub(crate) fn state(&self) -> State {
+        self.update(|status| status.state)
+    }
+
+    /// Notes why a life ended.
+    pub(crate) fn ended(&self, exit: &Exit) {
+        self.update(|status| {
+            status.state = State::Stopped;
+            status.since = SystemTime::now();
+            if !matches!(exit, Exit::Normal | Exit::Requested) {
+                status.last_error = Some(exit.clone());
+                status.last_error_at = Some(status.since);
+            }
+        });
+        self.observe(Observation::Ended { child: &self.name, exit });
+    }
+
+    /// Notes that a further life begins.
+    pub(crate) fn restarted(&self) {
+        self.update(|status| status.restarts += 1);
+        self.observe(Observation::Restarted { child: &self.name });
+    }
+
+    fn observe(&self, observation: Observation<'_>) {
+        if let Some(observer) = self.observer.get() {
+            observer(observation);
+        }
+    }
+
     pub(crate) fn beat(&self) {
         self.beat_ms.store(now_ms(), Relaxed);
     }
 
-    fn snapshot(&self) -> ChildStatus {
+    pub(crate) fn snapshot(&self, stalled_after: Duration) -> ChildStatus {
         let mut status = self.update(|status| status.clone());
         status.queued = self.queued.load(Relaxed);
         status.in_flight = self.in_flight.load(Relaxed);
@@ -126,6 +227,9 @@ impl StatusCell {
         status.busy = self.busy.load(Relaxed);
         let silent_ms = now_ms().saturating_sub(self.beat_ms.load(Relaxed));
         status.silent_for = Duration::from_millis(silent_ms);
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        status.no_progress_for = progress.stands_still_for(&status, Instant::now());
+        status.stalled = status.no_progress_for > stalled_after;
         status
     }
 }
@@ -133,39 +237,4 @@ impl StatusCell {
 fn now_ms() -> u64 {
     static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(EPOCH.elapsed().as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A child's status, and the line on which it takes orders.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) status: Arc<StatusCell>,
-    pub(crate) orders: UnboundedSender<Order>,
-}
-
-/// All children of a tree: for the status page, the metrics and the watchdog.
-#[derive(Clone)]
-pub struct Board(pub(crate) Arc<[Entry]>);
-
-/// No child has this name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no child is named `{0}`")]
-pub struct UnknownChild(pub String);
-
-impl Board {
-    /// Every child, parents before their children.
-    pub fn status(&self) -> Vec<ChildStatus> {
-        self.0.iter().map(|entry| entry.status.snapshot()).collect()
-    }
-
-    /// Asks one child to drain, end and start again. A child that is not running is left alone.
-    ///
-    /// # Errors
-    /// [`UnknownChild`]: the name is not in the tree.
-    pub fn restart(&self, name: &str) -> Result<(), UnknownChild> {
-        let entry = self.0.iter().find(|entry| &*entry.status.name == name);
-        let entry = entry.ok_or_else(|| UnknownChild(name.to_owned()))?;
-        // A child whose task is gone has been reported as lost.
-        let _ = entry.orders.send(Order::Restart);
-        Ok(())
-    }
 }

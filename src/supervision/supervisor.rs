@@ -25,6 +25,7 @@ const GRACE: Duration = Duration::from_millis(500);
 pub struct Supervisor {
     name: Arc<str>,
     intensity: Intensity,
+    random: Box<dyn FnMut() -> f64>,
     children: Vec<Child>,
     reports: (UnboundedSender<Report>, UnboundedReceiver<Report>),
 }
@@ -42,7 +43,22 @@ struct Child {
 impl Supervisor {
     /// A supervisor without children.
     pub fn new(name: &str, intensity: Intensity) -> Self {
-        Supervisor { name: name.into(), intensity, children: Vec::new(), reports: unbounded_channel() }
+        Supervisor {
+            name: name.into(),
+            intensity,
+            random: Box::new(rand::random),
+            children: Vec::new(),
+            reports: unbounded_channel(),
+        }
+    }
+
+    /// Where the randomness of its children's [`Backoff`](crate::supervision::Backoff) comes from:
+    /// numbers from 0 to 1. Given by tests, which want the same delays each time; always 0.5 makes
+    /// them nominal.
+    #[must_use]
+    pub fn random(mut self, random: impl FnMut() -> f64 + 'static) -> Self {
+        self.random = Box::new(random);
+        self
     }
 
     /// Adds a child. Children start in the order of their addition and stop in reverse: put those
@@ -109,8 +125,11 @@ impl Supervisor {
             let due = self.children.iter().filter_map(|child| child.due).min();
             tokio::select! {
                 order = orders.recv() => {
-                    let restart = matches!(order, Some(Order::Restart));
-                    return if restart { Exit::Requested } else { Exit::Normal };
+                    match order {
+                        Some(Order::RestartChild(name)) => self.on_request(&name),
+                        Some(Order::Restart) => return Exit::Requested,
+                        _ => return Exit::Normal,
+                    }
                 }
                 Some(report) = self.reports.1.recv() => {
                     if let Err(exit) = self.on_exit(report, &mut log) {
@@ -127,7 +146,7 @@ impl Supervisor {
         let child = &mut self.children[index];
         let entry = &child.spec.entry;
         if child.started.replace(Instant::now()).is_some() {
-            entry.status.update(|status| status.restarts += 1);
+            entry.status.restarted();
         }
         child.due = None;
         child.running = true;
@@ -148,14 +167,25 @@ impl Supervisor {
         }
     }
 
+    /// An operator asks for a new life of a child. One that does not run has nothing to drain.
+    fn on_request(&mut self, name: &str) {
+        let named = |child: &Child| &*child.spec.entry.status.name == name;
+        let Some(index) = self.children.iter().position(named) else {
+            return;
+        };
+        let child = &self.children[index];
+        if child.running {
+            let _ = child.spec.entry.orders.send(Order::Restart);
+        } else {
+            tracing::info!(supervisor = &*self.name, child = name, "start on request");
+            self.start(index);
+        }
+    }
+
     fn note(&mut self, report: &Report) -> &mut Child {
         let child = &mut self.children[report.child];
         child.running = false;
-        let status = &child.spec.entry.status;
-        if !matches!(report.exit, Exit::Normal | Exit::Requested) {
-            status.update(|status| status.last_error = Some(report.exit.clone()));
-        }
-        status.enter(State::Stopped);
+        child.spec.entry.status.ended(&report.exit);
         child
     }
 
@@ -163,6 +193,7 @@ impl Supervisor {
     fn on_exit(&mut self, report: Report, log: &mut RestartLog) -> Result<(), Exit> {
         let supervisor = Arc::clone(&self.name);
         let intensity = self.intensity;
+        let random = (self.random)();
         let child = self.note(&report);
         let name = Arc::clone(&child.spec.entry.status.name);
         let Report { child: index, exit } = report;
@@ -189,7 +220,7 @@ impl Supervisor {
         if child.started.is_some_and(|start| now - start >= backoff.reset_after) {
             child.failures = 0;
         }
-        let delay = backoff.delay(child.failures);
+        let delay = backoff.delay(child.failures, random);
         child.failures += 1;
         child.due = Some(now + delay);
         child.spec.entry.status.enter(State::BackingOff);

@@ -5,8 +5,10 @@ use std::{collections::HashSet, future::Future, pin::pin, process::ExitCode, syn
 use tokio::sync::mpsc::unbounded_channel;
 
 use crate::supervision::{
-    Board, Exit, Supervisor,
+    Board, Exit, Observation, Supervisor,
+    board::Entry,
     child::{Link, Order},
+    observation::Observer,
     restart::LONGEST,
 };
 
@@ -27,7 +29,10 @@ pub enum SpecError {
 }
 
 /// A tree, ready to run.
-pub struct Tree(Board);
+pub struct Tree {
+    root: Entry,
+    board: Board,
+}
 
 impl Tree {
     /// Takes the root. All supervisors live on the thread that built them, and no worker should, so
@@ -37,7 +42,7 @@ impl Tree {
     /// [`SpecError::DuplicateName`].
     pub fn new(root: Supervisor) -> Result<Self, SpecError> {
         let spec = root.into_spec();
-        let mut entries = vec![spec.entry];
+        let mut entries = vec![spec.entry.clone()];
         entries.extend(spec.descendants);
         let mut names = HashSet::new();
         for entry in &entries {
@@ -45,12 +50,23 @@ impl Tree {
                 return Err(SpecError::DuplicateName(Arc::clone(&entry.status.name)));
             }
         }
-        Ok(Tree(Board(entries.into())))
+        Ok(Tree { root: spec.entry, board: Board::new(entries) })
+    }
+
+    /// Tells `observer` of every end and every restart below the root, on the supervisors' thread:
+    /// it must neither block nor panic. Only the first observer of a tree is told.
+    #[must_use]
+    pub fn observed_by(self, observer: impl Fn(Observation<'_>) + Send + Sync + 'static) -> Self {
+        let observer: Observer = Arc::new(observer);
+        for entry in self.board.entries() {
+            let _ = entry.status.observer.set(Arc::clone(&observer));
+        }
+        self
     }
 
     /// The status of all children.
     pub fn board(&self) -> Board {
-        self.0.clone()
+        self.board.clone()
     }
 
     /// Starts the tree, runs it until `shutdown` is ready, then stops it in reverse order.
@@ -58,7 +74,7 @@ impl Tree {
     /// # Errors
     /// Why the root ended by itself, or [`Exit::Killed`] when a child had to be killed at the stop.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<(), Exit> {
-        let orders = &self.0.0[0].orders;
+        let orders = &self.root.orders;
         let mut shutdown = pin!(shutdown);
         loop {
             let (sender, mut reports) = unbounded_channel();
@@ -81,6 +97,7 @@ impl Tree {
 }
 
 /// The process's exit status for a tree's outcome; a failure is also the last line on stderr.
+#[expect(clippy::print_stderr, reason = "what a process manager shows; the log may be elsewhere")]
 pub fn exit_code(outcome: Result<(), Exit>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
