@@ -10,7 +10,12 @@ mod ids;
 mod instant;
 pub mod json;
 mod lane;
+pub mod page;
+mod phone;
+mod reader;
 pub mod recipient;
+mod scope;
+pub mod secret;
 mod state;
 
 pub use channel::Channel;
@@ -21,7 +26,10 @@ pub use ids::{DeliveryId, NotificationId};
 pub use instant::Instant;
 pub use json::{Document, JsonProblem};
 pub use lane::Lane;
+pub use page::Cursor;
 pub use recipient::{Device, Recipient};
+pub use scope::{Scope, Scopes};
+pub use secret::{Token, TokenHash};
 pub use state::{AttemptOutcome, Counts, DeliveryState, EventOutcome, NotificationStatus};
 
 /// A text that is not one of the contract's words.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{FieldError, FieldErrors};
-pub(crate) use inspect::{Shape, inspect};
+pub(crate) use inspect::inspect;
 pub(crate) use object::Object;
 
 /// The most levels of objects and arrays within each other.
@@ -78,6 +78,15 @@ impl Document {
     /// A text that is not JSON.
     pub fn stored(text: String) -> Result<Self, JsonProblem> {
         RawValue::from_string(text).map(Self).map_err(|error| broken(&error))
+    }
+
+    /// Writes a value as a document, which then keeps the same rules.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Document::parse`], and a value that JSON cannot hold.
+    pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, JsonProblem> {
+        Self::parse(&serde_json::to_string(value).map_err(|error| broken(&error))?)
     }
 
     /// Takes a part of a text that [`inspect`] found nothing wrong with.
