@@ -4,18 +4,34 @@
 
 mod channel;
 mod content;
+pub mod event;
+mod field_error;
 mod ids;
 mod instant;
+pub mod json;
 mod lane;
+pub mod page;
+mod phone;
+mod reader;
+pub mod recipient;
+mod scope;
+pub mod secret;
 mod state;
 mod tmp;
 pub use tmp::*;
 
 pub use channel::Channel;
 pub use content::{Content, Destination, Platform};
+pub use event::NewEvent;
+pub use field_error::{FieldError, FieldErrors, MOST_ERRORS};
 pub use ids::{DeliveryId, NotificationId};
 pub use instant::Instant;
+pub use json::{Document, JsonProblem};
 pub use lane::Lane;
+pub use page::Cursor;
+pub use recipient::{Device, Recipient};
+pub use scope::{Scope, Scopes};
+pub use secret::{Token, TokenHash};
 pub use state::{AttemptOutcome, Counts, DeliveryState, EventOutcome, NotificationStatus};
 
 /// A text that is not one of the contract's words.
