@@ -5,8 +5,10 @@
 //! of Herald; [`config`] is read by `cli` and hands each layer its own settings. A test
 //! (`tests/architecture.rs`) holds the code to this.
 
+pub mod actors;
 pub mod domain;
 pub mod policy;
 pub mod providers;
 pub mod store;
 pub mod supervision;
+pub mod templates;

@@ -13,7 +13,7 @@ use super::instance::Instance;
 use super::messages::{EventsStored, HandleEvents};
 use super::notifier::Notifier;
 use crate::domain::{EventOutcome, Lane};
-use crate::policy::route::Routes;
+use crate::policy::Routes;
 use crate::store::{HandledEvent, QueuedEvent, StoreError};
 use crate::supervision::SupervisedContext;
 

@@ -12,6 +12,7 @@ mod notifier;
 mod outcome_writer;
 mod publisher;
 mod retry_timer;
+mod sandbox;
 mod sender;
 mod tree;
 
@@ -20,5 +21,7 @@ pub use hand::Hand;
 pub use instance::{Instance, Settings};
 pub use messages::{AppendError, NotificationsChanged};
 pub use notifier::{Defaults, Rules, Subscriptions};
+pub use messages::ReleaseHand;
+pub use sandbox::SandboxStore;
 pub use sender::Retries;
-pub use tree::{ChannelSetup, Runtime, Setup, build};
+pub use tree::{BuildError, ChannelSetup, Runtime, Setup, build};

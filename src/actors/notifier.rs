@@ -12,7 +12,7 @@ use super::messages::{HandleEvents, NotificationsChanged, SendDeliveries};
 use crate::domain::{
     Channel, DeliveryId, DeliveryState, EventOutcome, Instant, NewEvent, NotificationId, Recipient as Person,
 };
-use crate::policy::route::{Mode, Route, Routes};
+use crate::policy::{Mode, Route, Routes};
 use crate::policy::{Plan, Reach, accounts_of, decide, owner_learned, recipient_of};
 use crate::store::{
     Claim, ClaimedDelivery, Contacts, HandledEvent, NewDelivery, NewNotification, QueuedEvent, Store, StoreError,
@@ -231,7 +231,7 @@ impl Batch<'_> {
         for (number, user) in &handled.owners {
             known.owners.entry(number.clone()).or_insert(*user);
         }
-        handled.introduces = crate::domain::recipient::introduced_by(event);
+        handled.introduces = crate::domain::recipient::recipient_of_registration(event).map(|registration| registration.recipient);
         if let Some(person) = &handled.introduces {
             known.contacts.entry(person.id).or_insert_with(|| contacts_of(person));
         }

@@ -17,8 +17,6 @@ pub mod recipient;
 mod scope;
 pub mod secret;
 mod state;
-mod tmp;
-pub use tmp::*;
 
 pub use channel::Channel;
 pub use content::{Content, Destination, Platform};

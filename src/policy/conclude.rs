@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::decide::EXPIRED;
-use super::retry::Retry;
+use super::Retry;
 use crate::domain::{AttemptOutcome, DeliveryState, Instant};
 
 /// What is known of one try.

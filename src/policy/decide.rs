@@ -1,6 +1,6 @@
 //! What an event means: for whom, over which channels, and what is not sent, and why.
 
-use super::route::{Mode, Route};
+use super::{Mode, Route};
 use crate::domain::{Channel, DeliveryState, Instant};
 
 /// Over which channels a recipient can be reached.

@@ -4,9 +4,11 @@
 mod conclude;
 mod decide;
 mod recipient;
-pub mod retry;
-pub mod route;
+mod retry;
+mod route;
 
 pub use conclude::{Conclusion, Past, Try, conclude};
 pub use decide::{EXPIRED, NO_CONTACT, Plan, Reach, SHADOW, Verdict, decide};
+pub use retry::{PUSH_FLOOR, Retry};
+pub use route::{Escalation, Mode, OverCap, QuietHours, Route, Routes};
 pub use recipient::{accounts_of, owner_learned, recipient_of};

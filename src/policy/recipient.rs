@@ -1,6 +1,9 @@
 //! Who is told of an event (contract §2).
 
-use crate::domain::NewEvent;
+use serde_json::value::RawValue;
+
+use crate::domain::json::{as_integer, as_string};
+use crate::domain::{Document, NewEvent};
 
 /// The accounts that an event is about, the more exact first: `payload.accountNumber`, then the
 /// aggregate where it is an account.
@@ -13,7 +16,10 @@ pub fn accounts_of(event: &NewEvent) -> Vec<String> {
 /// The first that gives a positive integer: what the route points at, `payload.userId`, the known
 /// owner of the account, the aggregate where it is a user, `metadata.userId`.
 pub fn recipient_of(event: &NewEvent, pointer: Option<&str>, owner: impl Fn(&str) -> Option<i64>) -> Option<i64> {
-    let by_route = || pointer.and_then(|pointer| integer(event.at(pointer)));
+    let by_route = || match pointer? {
+        "/aggregateId" => event.aggregate_id.parse().ok(),
+        pointer => integer(at(event, pointer)),
+    };
     let by_payload = || integer(event.payload.get("/userId"));
     let by_account = || accounts_of(event).iter().find_map(|number| owner(number));
     let by_aggregate = || (event.aggregate_type == "user").then(|| event.aggregate_id.parse().ok()).flatten();
@@ -39,14 +45,26 @@ pub fn owner_learned(event: &NewEvent) -> Vec<(String, i64)> {
 }
 
 /// An integer, or a text of digits: publishers write ids both ways.
-fn integer(value: Option<&str>) -> Option<i64> {
+fn integer(value: Option<&RawValue>) -> Option<i64> {
     let value = value?;
-    let digits = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
-    digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok()).flatten()
+    as_integer(value).or_else(|| {
+        let text = as_string(value)?;
+        text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+    })
 }
 
-fn text(value: Option<&str>) -> Option<String> {
+fn text(value: Option<&RawValue>) -> Option<String> {
     let value = value?;
-    let text = serde_json::from_str::<String>(value).ok().or_else(|| integer(Some(value)).map(|id| id.to_string()));
+    let text = as_string(value).or_else(|| as_integer(value).map(|number| number.to_string()));
     text.filter(|text| !text.is_empty() && text.chars().count() <= 100)
+}
+
+/// What a JSON pointer points at in an event. The fields that are no documents are texts.
+fn at<'a>(event: &'a NewEvent, pointer: &str) -> Option<&'a RawValue> {
+    let whole = |document: &'a Document, rest: &str| document.get(rest);
+    match pointer.strip_prefix("/payload") {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => return whole(&event.payload, rest),
+        _ => {}
+    }
+    pointer.strip_prefix("/metadata").filter(|rest| rest.starts_with('/')).and_then(|rest| whole(&event.metadata, rest))
 }

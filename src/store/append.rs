@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::types::Moment;
 use super::{Bind, Statement, Store, StoreError, rows, transaction};
+use crate::domain::event::Content;
 use crate::domain::{Document, Instant, NewEvent};
 
 /// What became of one event of a group.
@@ -198,7 +199,7 @@ fn judge(
         let mut answer = Ok(Vec::with_capacity(groups[group].len()));
         for (index, event) in groups[group].iter().enumerate() {
             let one = match (told.get(event.id.as_str()), inserted.get(&event.id), before.get(&event.id)) {
-                (Some(first), ..) => same_as_new(event, first).then_some(Appended::Duplicate),
+                (Some(first), ..) => event.same_content(first.content()).then_some(Appended::Duplicate),
                 (None, Some(position), _) => Some(Appended::Stored(*position)),
                 (None, None, Some(row)) => same_as_row(event, row).then_some(Appended::Duplicate),
                 // It was there at the insert and is gone at the look: retention took it.
@@ -216,22 +217,20 @@ fn judge(
     Ok(answers)
 }
 
-fn same_as_new(event: &NewEvent, first: &NewEvent) -> bool {
-    event.kind == first.kind
-        && event.aggregate_id == first.aggregate_id
-        && event.aggregate_type == first.aggregate_type
-        && (event.timestamp.is_none() || event.timestamp == first.timestamp)
-        && event.payload.same_content(&first.payload)
-        && event.metadata.same_content(&first.metadata)
-}
-
+/// Whether an event is what was stored. A stored document was checked when it came in, or is a foreign
+/// row's: then it need not be valid, and is something else.
 fn same_as_row(event: &NewEvent, row: &ExistingRow) -> bool {
     let (_, kind, aggregate_id, aggregate_type, payload, metadata, timestamp) = row;
-    let same = |new: &Document, stored: &str| Document::parse(stored).is_ok_and(|stored| new.same_content(&stored));
-    event.kind == *kind
-        && event.aggregate_id == *aggregate_id
-        && event.aggregate_type == *aggregate_type
-        && event.timestamp.is_none_or(|at| at == *timestamp)
-        && same(&event.payload, payload)
-        && metadata.as_deref().is_some_and(|stored| same(&event.metadata, stored))
+    let document = |text: &String| Document::stored(text.clone()).ok();
+    let (Some(payload), Some(metadata)) = (document(payload), metadata.as_ref().and_then(document)) else {
+        return false;
+    };
+    event.same_content(Content {
+        kind,
+        aggregate_id,
+        aggregate_type,
+        payload: &payload,
+        metadata: &metadata,
+        timestamp: Some(*timestamp),
+    })
 }

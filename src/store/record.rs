@@ -11,6 +11,7 @@ use super::append::EventRow;
 use super::shift::{Ended, apply, lock};
 use super::stats::Changes;
 use super::{Bind, Claim, Statement, Store, StoreError, rows, transaction};
+use crate::domain::event::{Cause, MadeEvent};
 use crate::domain::{
     AttemptOutcome, Counts, DeliveryId, DeliveryState, Document, Instant, NewEvent, NotificationId,
     NotificationStatus,
@@ -203,7 +204,7 @@ pub(super) fn ended_events(ended: &[Ended], now: Instant) -> Vec<NewEvent> {
             NotificationStatus::Failed => "notification.failed",
             _ => return None,
         };
-        let payload = serde_json::json!({
+        let payload = Document::of(&serde_json::json!({
             "notificationId": ended.id,
             "eventId": ended.event_id,
             "eventType": ended.event_type,
@@ -211,17 +212,19 @@ pub(super) fn ended_events(ended: &[Ended], now: Instant) -> Vec<NewEvent> {
             "status": ended.status,
             "success": ended.sent,
             "failed": ended.failed,
-        });
-        let payload = Document::parse(&payload.to_string()).ok()?;
-        Some(NewEvent::made(
-            ended.id.ended_event_id(ended.nth),
+        }))
+        .ok()?;
+        let made = MadeEvent {
+            id: ended.id.ended_event_id(ended.nth),
             kind,
-            ("notification", &ended.id.0),
+            aggregate_type: "notification",
+            aggregate_id: &ended.id.0,
             payload,
-            now,
-            &ended.event_id,
-            ended.correlation_id.clone(),
-        ))
+            user_id: Some(ended.user_id),
+            cause: Some(Cause { event_id: &ended.event_id, correlation_id: ended.correlation_id.as_deref() }),
+            at: now,
+        };
+        made.into_event().ok()
     };
     ended.iter().filter_map(event).collect()
 }

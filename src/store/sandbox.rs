@@ -7,8 +7,7 @@ use serde_json::value::RawValue;
 use super::events::Conditions;
 use super::types::Moment;
 use super::{Bind, Statement, Store, StoreError};
-use crate::domain::Instant;
-use crate::providers::{Outgoing, SandboxSink, Sending};
+use crate::domain::{Content, DeliveryId, Destination, Instant};
 
 /// A message that the sandbox kept. It is personal data.
 #[derive(Clone, Serialize)]
@@ -34,30 +33,40 @@ pub struct SandboxMessage {
 type MessageSql = (BigInt, Text, Text, Text, Text, Text, Text, Moment);
 type MessageTuple = (i64, String, String, String, String, String, String, Instant);
 
-impl SandboxSink for Store {
-    fn keep<'a>(&'a self, message: &'a Outgoing) -> Sending<'a, Result<(), String>> {
-        Box::pin(async move {
-            let json = |value: Result<String, serde_json::Error>| value.map_err(|error| error.to_string());
-            let statement = Statement::new(
-                "INSERT INTO sandbox_messages (channel, notification_id, event_id, event_type, destination, content)
-                 VALUES (?, ?, ?, ?, ?::jsonb, ?::jsonb)",
-                "INSERT INTO sandbox_messages (channel, notification_id, event_id, event_type, destination, content)
-                 VALUES (?, ?, ?, ?, ?, ?)",
-                vec![
-                    Bind::Text(message.delivery.channel.to_string()),
-                    Bind::Text(message.delivery.notification.0.clone()),
-                    Bind::Text(message.event_id.clone()),
-                    Bind::Text(message.event_type.clone()),
-                    Bind::Text(json(serde_json::to_string(&message.to))?),
-                    Bind::Text(json(serde_json::to_string(&message.content))?),
-                ],
-            );
-            self.execute(statement).await.map(drop).map_err(|error| error.to_string())
-        })
-    }
-}
-
 impl Store {
+    /// Keeps what the sandbox was given.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn keep_sandbox_message(
+        &self,
+        delivery: &DeliveryId,
+        event_id: &str,
+        event_type: &str,
+        to: &Destination,
+        content: &Content,
+    ) -> Result<(), StoreError> {
+        let json = |result: Result<String, serde_json::Error>| {
+            result.map_err(|error| StoreError::Invalid { field: "sandbox message", reason: error.to_string() })
+        };
+        let statement = Statement::new(
+            "INSERT INTO sandbox_messages (channel, notification_id, event_id, event_type, destination, content)
+             VALUES (?, ?, ?, ?, ?::jsonb, ?::jsonb)",
+            "INSERT INTO sandbox_messages (channel, notification_id, event_id, event_type, destination, content)
+             VALUES (?, ?, ?, ?, ?, ?)",
+            vec![
+                Bind::Text(delivery.channel.to_string()),
+                Bind::Text(delivery.notification.0.clone()),
+                Bind::Text(event_id.to_owned()),
+                Bind::Text(event_type.to_owned()),
+                Bind::Text(json(serde_json::to_string(to))?),
+                Bind::Text(json(serde_json::to_string(content))?),
+            ],
+        );
+        self.execute(statement).await.map(drop)
+    }
+
     /// Up to `limit` messages with ids below `before`, newest first.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::Equipment;
 use crate::domain::{AttemptOutcome, Channel, Content, DeliveryState, Destination, Instant, Lane};
-use crate::policy::retry::Retry;
+use crate::policy::Retry;
 use crate::policy::{Conclusion, EXPIRED, NO_CONTACT, Past, Try, conclude};
 use crate::providers::{Outgoing, Report};
 use crate::store::{Attempted, ClaimedDelivery, DeliveryOutcome, Holdings};

@@ -18,7 +18,7 @@ use super::instance::Instance;
 use super::messages::{DeliveriesDue, RecordOutcome, ReleaseHand, SendDeliveries};
 use super::outcome_writer::OutcomeWriter;
 use crate::domain::{Channel, DeliveryId, DeliveryState, Lane};
-use crate::policy::retry::Retry;
+use crate::policy::Retry;
 use crate::providers::Provider;
 use crate::store::{Claim, ClaimedDelivery, DeliveryOutcome};
 use crate::supervision::SupervisedContext;
