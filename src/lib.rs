@@ -7,6 +7,7 @@
 
 pub mod actors;
 pub mod domain;
+pub mod http;
 pub mod policy;
 pub mod providers;
 pub mod store;

@@ -1,0 +1,164 @@
+//! `/v1/events`.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::{Page, json, mask, one_more};
+use crate::domain::event::cloudevents;
+use crate::domain::page::Cursor;
+use crate::domain::{EventOutcome, Instant, NewEvent, Scope};
+use crate::http::idempotency::{Answer, once};
+use crate::http::query::Query;
+use crate::http::{Api, Caller, Problem, body};
+use crate::store::{Appended, EventFilter, EventRecord};
+
+#[derive(Serialize)]
+struct Published {
+    id: String,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+struct PublishedAll {
+    events: Vec<Published>,
+}
+
+/// Stores events, one or an array, all or nothing: 202 means that they are committed.
+pub(super) async fn publish(
+    api: web::Data<Api>,
+    caller: Caller,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    caller.needs(Scope::EventsWrite)?;
+    Query::of(&request, &[])?.finish()?;
+    let body = body::read(&request, payload, api.max_body).await?;
+    let call = async {
+        let (events, single) = parse(&request, &body)?;
+        let ids: Vec<String> = events.iter().map(|event| event.id.clone()).collect();
+        let appended = api.ingest.store(events).await.map_err(|error| {
+            let problem = Problem::from(error);
+            if single { problem.of_single() } else { problem }
+        })?;
+        let published = ids.into_iter().zip(appended).map(|(id, appended)| Published {
+            id,
+            status: match appended {
+                Appended::Stored(_) => "stored",
+                Appended::Duplicate => "duplicate",
+            },
+        });
+        Answer::new(StatusCode::ACCEPTED, &PublishedAll { events: published.collect() })
+    };
+    once(&api, &caller, &request, &body, call).await
+}
+
+/// Reads the body as what its headers say it is; also whether it is one event and no array.
+fn parse(request: &HttpRequest, body: &[u8]) -> Result<(Vec<NewEvent>, bool), Problem> {
+    let headers = request.headers();
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_json = |content_type: &str| {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        essence == "application/json" || essence.ends_with("+json") || essence == "text/json"
+    };
+    if content_type.is_some_and(|content_type| !is_json(content_type)) {
+        return Err(Problem::media_type("send application/json, or a CloudEvent as its specification says"));
+    }
+    let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let events = cloudevents::parse_request(content_type, fields, body)?;
+    let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    Ok((events, !is_array))
+}
+
+/// An event as the API shows it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    id: String,
+    #[serde(rename = "type")]
+    kind: String,
+    timestamp: Instant,
+    aggregate_id: String,
+    aggregate_type: String,
+    payload: Box<RawValue>,
+    metadata: Option<Box<RawValue>>,
+    outcome: EventOutcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    #[serde(rename = "created_at")]
+    created_at: Instant,
+}
+
+fn show(event: EventRecord, caller: &Caller) -> Result<Shown, Problem> {
+    let (payload, metadata) = if caller.sees_personal() {
+        (event.payload, event.metadata)
+    } else {
+        (
+            mask::document(&event.payload).to_string(),
+            event.metadata.map(|metadata| mask::metadata(&metadata).to_string()),
+        )
+    };
+    let raw = |text| RawValue::from_string(text).map_err(|_| Problem::internal());
+    Ok(Shown {
+        id: event.id,
+        kind: event.kind,
+        timestamp: event.timestamp,
+        aggregate_id: event.aggregate_id,
+        aggregate_type: event.aggregate_type,
+        payload: raw(payload)?,
+        metadata: metadata.map(raw).transpose()?,
+        outcome: event.outcome,
+        reason: event.reason,
+        created_at: event.created_at,
+    })
+}
+
+/// Searches events, newest first.
+pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    caller.needs(Scope::Read)?;
+    let mut query = Query::of(
+        &request,
+        &[
+            "type",
+            "aggregate_id",
+            "aggregate_type",
+            "user_id",
+            "outcome",
+            "correlation_id",
+            "from",
+            "to",
+            "cursor",
+            "limit",
+        ],
+    )?;
+    let filter = EventFilter {
+        kind: query.text("type"),
+        aggregate_id: query.text("aggregate_id"),
+        aggregate_type: query.text("aggregate_type"),
+        user_id: query.value("user_id", "an integer"),
+        outcome: query.word("outcome"),
+        correlation_id: query.text("correlation_id"),
+        causation_id: None,
+        from: query.moment("from"),
+        to: query.moment("to"),
+    };
+    let limit = query.limit();
+    let before = query.cursor("events").and_then(|cursor| match cursor {
+        Cursor::Position(position) => Some(position),
+        Cursor::Id(_) => None,
+    });
+    query.finish()?;
+    let found = api.instance.store.events(filter, before, one_more(limit)).await?;
+    let page = Page::of(found, limit, |event| Cursor::Position(event.position).encode("events"));
+    let items = page.items.into_iter().map(|event| show(event, &caller)).collect::<Result<Vec<_>, _>>()?;
+    json(&Page { items, next_cursor: page.next_cursor })
+}
+
+/// One event.
+pub(super) async fn one(api: web::Data<Api>, caller: Caller, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    caller.needs(Scope::Read)?;
+    let found = if id.contains('\0') { None } else { api.instance.store.event(&id).await? };
+    json(&show(found.ok_or_else(|| Problem::not_found("event"))?, &caller)?)
+}

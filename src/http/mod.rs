@@ -1,0 +1,90 @@
+//! The outside: the API, the dashboard, health and metrics. No actor lives here.
+
+pub mod api;
+mod auth;
+mod body;
+mod idempotency;
+mod problem;
+mod query;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix_web::dev::Server;
+use actix_web::{App, HttpServer, web};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::broadcast;
+
+use crate::actors::{Ingest, Instance, NotificationsChanged};
+use crate::domain::Channel;
+use crate::supervision::Board;
+
+pub use auth::{Caller, login_secret};
+pub use problem::Problem;
+
+/// What the handlers work with.
+pub struct Api {
+    /// This process.
+    pub instance: Arc<Instance>,
+    /// The door for events.
+    pub ingest: Ingest,
+    /// The supervision tree.
+    pub board: Board,
+    /// The largest request body, in bytes.
+    pub max_body: usize,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+    /// Whether `/metrics` is served here.
+    pub serves_metrics: bool,
+    /// Changes of notifications, for those who watch.
+    pub changes: broadcast::Sender<NotificationsChanged>,
+    /// What carries each channel, by name.
+    pub providers: Vec<(Channel, &'static str)>,
+    /// Tokens that were looked up a moment ago.
+    pub tokens: auth::TokenCache,
+}
+
+/// Starts the server. It runs until it is stopped by its handle; in-flight requests are finished.
+///
+/// # Errors
+///
+/// The address cannot be bound.
+pub fn serve(bind: SocketAddr, api: web::Data<Api>) -> std::io::Result<(Server, Vec<SocketAddr>)> {
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(api.clone())
+            .configure(api::routes)
+            .default_service(web::to(async || Err::<String, _>(Problem::not_found("path"))))
+    })
+    .workers(2)
+    .disable_signals()
+    .shutdown_timeout(10)
+    .bind(bind)?;
+    let addresses = server.addrs();
+    Ok((server.run(), addresses))
+}
+
+impl Api {
+    /// Reads what operators have set at once, and not only at the janitor's next look.
+    async fn follow_controls(&self) -> Result<(), Problem> {
+        let controls = self.instance.store.controls().await?;
+        self.instance.set_controls(controls);
+        Ok(())
+    }
+
+    /// The metrics as text, the gauges among them as they stand now.
+    fn render_metrics(&self) -> String {
+        for child in self.board.status() {
+            let name = child.name.to_string();
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            metrics::gauge!("herald_actor_mailbox", "actor" => name.clone()).set(child.queued as f64);
+            let running = child.state == crate::supervision::State::Running;
+            metrics::gauge!("herald_actor_running", "actor" => name).set(if running { 1.0 } else { 0.0 });
+        }
+        for hand in self.instance.hands() {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            metrics::gauge!("herald_deliveries_in_hand", "channel" => hand.channel().as_str()).set(hand.held() as f64);
+        }
+        self.metrics.render()
+    }
+}
