@@ -8,3 +8,4 @@
 pub mod domain;
 pub mod providers;
 pub mod supervision;
+pub mod templates;
