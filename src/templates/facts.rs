@@ -28,6 +28,12 @@ const TEXTS: &[(&str, &[&str], usize)] = &[
     ("location", &["location"], 40),
 ];
 
+/// The most bytes of a field that are looked at.
+const LONGEST_FIELD: usize = 2_000;
+
+/// The most bytes of an account's number; the longest IBAN has 34 characters (ISO 13616).
+const LONGEST_ACCOUNT: usize = 64;
+
 /// The most characters that a fact takes in a mail.
 const LONGEST_IN_MAIL: usize = 300;
 
@@ -56,10 +62,10 @@ impl Facts {
         let mark = if channel == Channel::Sms { "..." } else { "…" };
         let field = |names: &[&str]| {
             let found = names.iter().find_map(|name| fields.get(*name));
-            found.map(|value| text::value(value)).filter(|value| !value.is_empty())
+            found.map(|value| text::value(beginning(value))).filter(|value| !value.is_empty())
         };
         let mut facts = BTreeMap::new();
-        let account = field(ACCOUNT);
+        let account = field(ACCOUNT).filter(|account| account.len() <= LONGEST_ACCOUNT);
         if let Some(account) = &account {
             facts.insert("account", format.mask(account));
         }
@@ -71,8 +77,9 @@ impl Facts {
                 if brief && !matches!(fact, "reference" | "checkbook" | "request" | "ip") {
                     value = without_numbers(&value, format);
                 }
+                let value = value.trim_end_matches('.');
                 let limit = if brief { limit } else { LONGEST_IN_MAIL };
-                facts.insert(fact, text::shorten(&value, limit, mark));
+                facts.insert(fact, text::shorten(value, limit, mark));
             }
         }
         let code = field(&["currency", "currencyCode"]).and_then(|code| currency::code(&code));
@@ -85,11 +92,10 @@ impl Facts {
                 facts.insert(fact, text);
             }
         }
-        for (fact, names, words) in CHOICES {
+        for &(names, words) in WORDS {
             let value = field(names).map(|value| value.to_ascii_lowercase());
-            let known = value.and_then(|value| words.iter().find(|(word, _)| *word == value));
-            if let Some((_, meaning)) = known {
-                facts.insert(fact, (*meaning).to_owned());
+            if let Some(&(_, fact)) = value.and_then(|value| words.iter().find(|(word, _)| *word == value)) {
+                facts.insert(fact, fact.to_owned());
             }
         }
         let name = variables.name.as_deref().map(text::value).filter(|name| !name.is_empty());
@@ -102,25 +108,29 @@ impl Facts {
 
     /// The facts as the templates see them: each by its name, and all of them as `facts`.
     pub(super) fn context(&self, language: &str) -> Value {
-        let pairs = || self.0.iter().map(|(&name, text)| (name, Value::from(text.as_str())));
-        let mut context: BTreeMap<&str, Value> = pairs().collect();
-        context.insert("facts", pairs().collect());
+        let facts: BTreeMap<&str, Value> =
+            self.0.iter().map(|(&name, text)| (name, Value::from(text.as_str()))).collect();
+        let mut context = facts.clone();
+        context.insert("facts", Value::from(facts));
         context.insert("lang", Value::from(language));
         Value::from(context)
     }
 }
 
-/// A word of few: the fact, the payload's fields that give it, and what each word means.
-type Choice = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+/// Fields that hold one of a few words, and the fact that each word states.
+type Words = (&'static [&'static str], &'static [(&'static str, &'static str)]);
 
-const CHOICES: &[Choice] = &[
+const WORDS: &[Words] = &[
     (
-        "direction",
         &["direction", "transactionType"],
         &[("credit", "credit"), ("in", "credit"), ("debit", "debit"), ("out", "debit")],
     ),
-    ("condition", &["condition"], &[("below", "below"), ("above", "above")]),
+    (&["condition"], &[("below", "below"), ("above", "above")]),
 ];
+
+fn beginning(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(LONGEST_FIELD)).unwrap_or(text)
+}
 
 fn is_amount(amount: &Decimal) -> bool {
     amount.whole_digits() + amount.fraction_digits() <= MOST_DIGITS

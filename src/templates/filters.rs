@@ -71,8 +71,11 @@ pub(super) fn environment(undefined: UndefinedBehavior) -> Environment<'static> 
     environment
 }
 
-/// The tests that compare numbers, under the engine's names for them.
-const ORDERS: &[(&[&str], fn(Ordering) -> bool)] = &[
+/// The engine's names of a test, and the order that it accepts.
+type Order = (&'static [&'static str], fn(Ordering) -> bool);
+
+/// The tests that compare numbers.
+const ORDERS: &[Order] = &[
     (&["gt", "greaterthan"], Ordering::is_gt),
     (&["ge"], Ordering::is_ge),
     (&["lt", "lessthan"], Ordering::is_lt),

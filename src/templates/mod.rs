@@ -2,8 +2,8 @@
 //!
 //! There are two kinds. The built-in ones see only what `facts` made of the event, and render
 //! whatever a payload holds. The bank's own see the event as it is, strictly: what is missing is an
-//! error. Both are parsed once, at load; rendering does no IO. `docs/templates.md` tells a bank how to
-//! write its own, `docs/events.md` what each event type holds.
+//! error. Both are parsed once, at load; rendering does no IO. `docs/events.md` tells what each event
+//! type holds, and how a bank writes its own.
 
 mod builtin;
 mod currency;
