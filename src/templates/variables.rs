@@ -1,0 +1,66 @@
+//! What a message is made of.
+
+use std::collections::BTreeMap;
+
+use minijinja::Value;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::payload;
+use crate::domain::Instant;
+
+/// What a message is made of; the notification keeps it, so that the message can be made again. It is
+/// personal data: never logged.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variables {
+    /// The event's id.
+    pub event_id: String,
+    /// Its type.
+    pub event_type: String,
+    /// When it happened.
+    #[serde(deserialize_with = "instant")]
+    pub occurred_at: Instant,
+    /// What it happened to.
+    pub aggregate_id: String,
+    /// The kind of that.
+    pub aggregate_type: String,
+    /// The JSON text of an object; its numbers keep all their digits.
+    pub payload: String,
+    /// The recipient's name.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The recipient's language tag (BCP 47).
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// The recipient's time zone (IANA).
+    #[serde(default)]
+    pub time_zone: Option<String>,
+}
+
+fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
+    Instant::parse(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+impl Variables {
+    /// What the bank's own templates see: `payload`, `event`, `recipient`, and `lang`, the language of
+    /// the template. What the recipient does not have is not there.
+    pub(super) fn context(&self, language: &str) -> Result<Value, payload::NoObject> {
+        let event = BTreeMap::from([
+            ("id", Value::from(self.event_id.as_str())),
+            ("type", Value::from(self.event_type.as_str())),
+            ("occurred_at", Value::from(self.occurred_at.to_rfc3339())),
+            ("aggregate_id", Value::from(self.aggregate_id.as_str())),
+            ("aggregate_type", Value::from(self.aggregate_type.as_str())),
+        ]);
+        let recipient = [("name", &self.name), ("locale", &self.locale), ("time_zone", &self.time_zone)];
+        let recipient: BTreeMap<&str, Value> = recipient
+            .into_iter()
+            .filter_map(|(key, value)| value.as_deref().map(|value| (key, Value::from(value))))
+            .collect();
+        Ok(Value::from(BTreeMap::from([
+            ("payload", payload::value(&self.payload)?),
+            ("event", Value::from(event)),
+            ("recipient", Value::from(recipient)),
+            ("lang", Value::from(language)),
+        ])))
+    }
+}
