@@ -12,6 +12,8 @@ mod harness;
 mod ingest;
 mod kill9;
 mod lists;
+mod outbox;
+mod redis;
 mod runtime;
 mod tokens;
 mod users_import;

@@ -150,3 +150,21 @@ async fn postgres(url: &reqwest::Url, sql: &str) -> Vec<String> {
     };
     rows.into_iter().filter_map(text).collect()
 }
+
+mod tests {
+    use super::*;
+    use crate::harness::on_both;
+
+    on_both!(the_way_past_herald);
+
+    async fn the_way_past_herald(db: Db) {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Database::create(db, dir.path()).await;
+        database.execute("CREATE TABLE notes (id BIGINT, note TEXT)").await;
+        database.execute("INSERT INTO notes VALUES (7, 'a needle'), (8, NULL)").await;
+        assert_eq!(database.texts("SELECT id AS v FROM notes ORDER BY id").await, ["7", "8"]);
+        assert_eq!(database.number("SELECT count(*) AS v FROM notes").await, 2);
+        assert!(database.contains("needle").await);
+        assert!(!database.contains("thread").await);
+    }
+}

@@ -6,6 +6,7 @@ mod herald;
 mod http;
 pub(crate) mod oracle;
 mod process;
+pub(crate) mod redis;
 
 use std::time::{Duration, Instant};
 

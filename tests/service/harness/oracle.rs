@@ -108,3 +108,32 @@ fn status_of(states: &[String]) -> &'static str {
 fn text(value: &Value) -> String {
     value.as_str().unwrap_or_else(|| panic!("a text was expected, not {value}")).to_owned()
 }
+
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn delivery(state: &str, outcomes: &[&str]) -> Value {
+        let attempts: Vec<_> =
+            outcomes.iter().map(|outcome| json!({"outcome": outcome, "device": null})).collect();
+        json!({"id": "n:sms", "channel": "sms", "state": state, "attempts": attempts})
+    }
+
+    fn passes(delivery: &Value, copies: usize) -> bool {
+        let copies = Copies::from([("n:sms".to_owned(), copies)]);
+        std::panic::catch_unwind(|| check_delivery(delivery, &copies)).is_ok()
+    }
+
+    #[test]
+    fn it_tells_right_from_wrong() {
+        assert!(passes(&delivery("sent", &["transient", "accepted"]), 1));
+        assert!(passes(&delivery("sent", &["unknown", "accepted"]), 2));
+        assert!(passes(&delivery("dead", &["unknown", "permanent"]), 1));
+        assert!(!passes(&delivery("sending", &["accepted"]), 1), "an open state");
+        assert!(!passes(&delivery("sent", &["transient", "accepted"]), 2), "a copy that nothing explains");
+        assert!(!passes(&delivery("sent", &["unknown", "accepted"]), 3), "one unknown explains one copy");
+        assert!(!passes(&delivery("sent", &["unknown"]), 1), "sent, and nobody accepted it");
+        assert!(!passes(&delivery("sent", &["accepted", "accepted"]), 1), "recorded twice");
+    }
+}
