@@ -21,7 +21,7 @@ fn refused(what: &str, answer: Answer) -> Answer {
 }
 
 async fn bad_events(db: Db) {
-    let herald = Herald::start(db, &[]).await;
+    let herald = Herald::start(db, &[("HERALD__SERVER__MAX_BODY", "1MiB")]).await;
     let api = herald.api("events:write,read").await;
     let good = Event::new("e-1");
     let nested = |depth: usize| {
@@ -100,7 +100,7 @@ async fn bad_events(db: Db) {
 
     let many: Vec<_> = (0..1001).map(|n| Event::new(&format!("e-{n}")).0).collect();
     refused("a batch of 1,001", api.post("/v1/events", &json!(many)).await);
-    api.post_text("/v1/events", " ".repeat(8 * 1024 * 1024 + 1)).await.problem(413);
+    api.post_text("/v1/events", " ".repeat(1024 * 1024 + 1)).await.problem(413);
     let form = [("Content-Type", "application/x-www-form-urlencoded")];
     let answer = api.send(Method::POST, "/v1/events", &form, "id=e-1").await;
     assert!([400, 415].contains(&answer.status), "{}", answer.text);
