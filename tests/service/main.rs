@@ -1,0 +1,19 @@
+//! The real binary, from outside: each case starts it on a database and a port of its own.
+//! `bash tests/run` gives the servers that the cases need.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+#![allow(clippy::disallowed_methods, reason = "nothing in a test is supervised")]
+
+mod bad_input;
+mod command_line;
+mod dead_letters;
+mod handling;
+mod harness;
+mod ingest;
+mod kill9;
+mod lists;
+mod outbox;
+mod redis;
+mod runtime;
+mod tokens;
+mod users_import;
