@@ -1,10 +1,18 @@
 //! Recipients: users of the bank, and how to reach them.
 
+mod contact;
+mod csv;
+mod parse;
+mod registration;
+
 use std::fmt;
 
 use serde::Serialize;
 
 use super::Platform;
+pub use csv::{CsvRecipients, parse_recipients_csv};
+pub use parse::{parse_recipient, parse_recipient_line};
+pub use registration::{Registration, recipient_of_registration};
 
 /// A user of the bank, with the contacts that Herald knows. Every field is checked.
 ///
@@ -25,6 +33,13 @@ pub struct Recipient {
     pub time_zone: Option<String>,
     /// Where push messages go.
     pub devices: Vec<Device>,
+}
+
+impl Recipient {
+    /// A recipient of whom nothing is known but the id.
+    pub const fn new(id: i64) -> Self {
+        Self { id, name: None, email: None, phone: None, locale: None, time_zone: None, devices: Vec::new() }
+    }
 }
 
 /// One device. It is personal data: `Debug` does not show the token.
@@ -52,3 +67,6 @@ impl fmt::Debug for Recipient {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
