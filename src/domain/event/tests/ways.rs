@@ -14,7 +14,10 @@ fn the_bus_counts_what_it_ignores() {
     assert!(matches!(plain, BusMessage::Event { ignored_fields: 0, .. }));
     let own = event(|event| event["type"] = json!("notification.sent"));
     assert!(matches!(parse_bus_message(own.to_string().as_bytes()), Ok(BusMessage::Own)));
-    let bad = event(|event| event["id"] = json!(1));
+    let bad = event(|event| {
+        event["id"] = json!(1);
+        event["extra"] = json!(1);
+    });
     assert_eq!(pointers(parse_bus_message(bad.to_string().as_bytes())), ["/id"]);
     assert_eq!(pointers(parse_bus_message(format!("[{}]", event(|_| ())).as_bytes())), [""]);
 }
