@@ -207,6 +207,12 @@ fn a_binary_error_has_the_attribute_as_pointer_and_names_the_header() {
     for (body, pointer) in [("", "/data"), ("[]", "/data"), (r#"{"a":1,"a":2}"#, "/data/a")] {
         assert_eq!(pointers(binary(|_| (), body)), [pointer]);
     }
+    // Each is within the bounds, and all of it together is not.
+    let large = format!("{{\"x\":\"{}\"}}", "y".repeat(MOST_BYTES - 20));
+    assert!(
+        parse_binary(None, [], large.as_bytes()).is_err_and(|errors| errors.iter().all(|e| e.pointer != ""))
+    );
+    assert_eq!(pointers(binary(|_| (), &large)), [""]);
     let headers = || HEADERS.into_iter().map(|(name, value)| (name, value.as_bytes()));
     assert!(parse_binary(None, headers(), b"{}").is_ok());
     assert_eq!(pointers(parse_binary(Some("text/plain"), headers(), b"{}")), ["/data"]);

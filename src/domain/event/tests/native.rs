@@ -118,6 +118,7 @@ fn size_depth_and_numbers_are_bounded() {
         let base = event(|event| event["payload"] = json!({"x": ""})).to_string().len();
         event(|event| event["payload"] = json!({"x": "y".repeat(bytes - base)}))
     };
+    assert_eq!(MOST_BYTES, 262_144);
     assert_eq!(sized(MOST_BYTES).to_string().len(), MOST_BYTES);
     assert!(parse(&sized(MOST_BYTES)).is_ok());
     let (pointer, detail) = wrong(parse(&sized(MOST_BYTES + 1))).remove(0);
