@@ -1,5 +1,6 @@
 //! Events: what they are, and the four ways in.
 
+mod attributes;
 pub mod cloudevents;
 mod headers;
 mod made;

@@ -76,7 +76,7 @@ pub enum BusMessage {
     /// An event.
     Event {
         /// The event.
-        event: NewEvent,
+        event: Box<NewEvent>,
         /// How many top-level fields it had that no event has.
         ignored_fields: usize,
     },
@@ -96,8 +96,9 @@ pub fn parse_bus_message(message: &[u8]) -> Result<BusMessage, Vec<FieldError>> 
         return Ok(BusMessage::Own);
     }
     let mut errors = FieldErrors::default();
-    let read = read(raw, "", &mut errors);
-    let event = read.map(|(event, unknown)| BusMessage::Event { event, ignored_fields: unknown.len() });
+    let (event, unknown) = read(raw, "", &mut errors);
+    let event =
+        event.map(|event| BusMessage::Event { event: Box::new(event), ignored_fields: unknown.len() });
     errors.result(event)
 }
 
@@ -140,21 +141,22 @@ fn each(items: &[&RawValue], errors: &mut FieldErrors) -> Vec<NewEvent> {
 
 /// An event whose unknown fields are errors.
 fn native(raw: &RawValue, prefix: &str, errors: &mut FieldErrors) -> Option<NewEvent> {
-    let (event, unknown) = read(raw, prefix, errors)?;
+    let (event, unknown) = read(raw, prefix, errors);
     for pointer in &unknown {
         errors.push(pointer, UNKNOWN);
     }
-    unknown.is_empty().then_some(event)
+    event
 }
 
 const UNKNOWN: &str = "is no field of an event; these are: id, type, timestamp, aggregateId, aggregateType, \
                        payload, metadata";
 
-/// An event, and the pointers of the top-level fields that no event has.
-fn read(raw: &RawValue, prefix: &str, errors: &mut FieldErrors) -> Option<(NewEvent, Vec<String>)> {
+/// An event, if nothing that it needs is wrong, and the pointers of the top-level fields that no
+/// event has.
+fn read(raw: &RawValue, prefix: &str, errors: &mut FieldErrors) -> (Option<NewEvent>, Vec<String>) {
     let shape = inspect(raw.get(), prefix, MOST_LEVELS, errors);
     check_size(shape.written_out, prefix, errors);
-    let mut reader = Reader::of(raw, prefix, errors)?;
+    let Some(mut reader) = Reader::of(raw, prefix, errors) else { return (None, Vec::new()) };
     let id = required_text(&mut reader, "id", ID, errors);
     let kind = reader
         .required("type", errors)
@@ -175,7 +177,6 @@ fn read(raw: &RawValue, prefix: &str, errors: &mut FieldErrors) -> Option<(NewEv
         .and_then(|value| Some((value, metadata(value, &reader.pointer("metadata"), errors)?)));
     let unknown: Vec<String> = reader.rest().map(|(pointer, _, _)| pointer).collect();
 
-    // Errors of the fields that are read do not hide the unknown ones.
     let event = (|| {
         let (raw, metadata) = metadata?;
         Some(NewEvent {
@@ -195,15 +196,7 @@ fn read(raw: &RawValue, prefix: &str, errors: &mut FieldErrors) -> Option<(NewEv
             causation_id: metadata.causation_id,
         })
     })();
-    match event {
-        Some(event) => Some((event, unknown)),
-        None => {
-            for pointer in unknown {
-                errors.push(pointer, UNKNOWN);
-            }
-            None
-        }
-    }
+    (event, unknown)
 }
 
 /// What Herald reads out of an event's metadata.
