@@ -5,6 +5,7 @@
 //! of Herald; [`config`] is read by `cli` and hands each layer its own settings. A test
 //! (`tests/architecture.rs`) holds the code to this.
 
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod policy;

@@ -101,11 +101,7 @@ fn content(path: &str, source: super::Source, at: &str, problems: &mut Problems)
 
 /// Notes that a node is not what was expected; only its kind is told.
 pub(super) fn expected(what: &str, node: &Node, at: &str, problems: &mut Problems) {
-    let found = match node.kind() {
-        "text" => "other text",
-        kind => kind,
-    };
-    problems.add(at, format!("expected {what}, found {found}"), node.source());
+    problems.add(at, format!("expected {what}, found {}", node.kind()), node.source());
 }
 
 /// Reads text by a function that says what is wrong, without the value where it may be secret.
@@ -354,7 +350,12 @@ impl<T: Read> Read for BTreeMap<String, T> {
     }
 }
 
-/// A problem with the text that was found, cut short.
+/// A problem with the text that was found, cut short. A URL in the place of something else is not
+/// shown: it may hold a password.
 pub(super) fn found(problem: &str, text: &str) -> String {
-    format!("{problem}, found {:?}", text.chars().take(40).collect::<String>())
+    if text.contains("://") {
+        format!("{problem}, found a URL")
+    } else {
+        format!("{problem}, found {:?}", text.chars().take(40).collect::<String>())
+    }
 }

@@ -169,10 +169,11 @@ pub(super) fn check_categories(caps: &[Cap], routes: &Routes, problems: &mut Pro
 /// Whether a text can be the type of an event.
 fn is_event_type(text: &str) -> bool {
     let is_word = |word: &str| {
-        !word.is_empty()
-            && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-')
+        !word.is_empty() && word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
     };
-    text.len() <= 100 && text.split('.').all(is_word)
+    text.len() <= 100
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.split('.').all(is_word)
 }
 
 /// Whether a text is a JSON pointer (RFC 6901) to something within a document.
