@@ -6,6 +6,8 @@
 //! (`tests/architecture.rs`) holds the code to this.
 
 pub mod actors;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod policy;

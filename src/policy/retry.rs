@@ -33,8 +33,10 @@ impl Retry {
         let exponent = i32::try_from(retry_no.saturating_sub(1)).unwrap_or(i32::MAX);
         let grown = self.base.as_secs_f64() * self.factor.powi(exponent);
         // The largest factors grow beyond what a number can hold; 0 × infinity is no number.
-        let ceiling = if grown.is_nan() { 0.0 } else { grown.min(self.max.saturating_sub(self.floor).as_secs_f64()) };
-        self.floor.saturating_add(Duration::try_from_secs_f64(ceiling * random.clamp(0.0, 1.0)).unwrap_or_default())
+        let ceiling =
+            if grown.is_nan() { 0.0 } else { grown.min(self.max.saturating_sub(self.floor).as_secs_f64()) };
+        self.floor
+            .saturating_add(Duration::try_from_secs_f64(ceiling * random.clamp(0.0, 1.0)).unwrap_or_default())
     }
 }
 

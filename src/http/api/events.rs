@@ -66,8 +66,9 @@ fn parse(request: &HttpRequest, body: &[u8]) -> Result<(Vec<NewEvent>, bool), Pr
     if content_type.is_some_and(|content_type| !is_json(content_type)) {
         return Err(Problem::media_type("send application/json, or a CloudEvent as its specification says"));
     }
-    let fields = headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
-    let events = cloudevents::parse_request(content_type, fields, body)?;
+    let fields: Vec<(&str, &[u8])> =
+        headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let events = cloudevents::parse_request(content_type, fields.iter().copied(), body)?;
     let is_array = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
     Ok((events, !is_array))
 }

@@ -1,0 +1,102 @@
+//! Every bound in one place: what waits, how much goes at once, what is held in memory.
+
+use super::{error::Problems, macros::section, tree::join};
+
+section! {
+    /// Every bound that can be configured. Beside them stand those that the contract fixes
+    /// ([`EVENT_BYTES`], [`EVENTS_AT_ONCE`], [`PAGE`], …), `server.max_body` and a channel's
+    /// `concurrency`, of which twice as much is in a sender's hand.
+    pub struct Limits {
+        /// The actor that stores events.
+        pub event_writer: WriterLimits,
+        /// The actor that takes stored events up.
+        pub dispatch: DispatchLimits,
+        /// The actor that stores what came of attempts.
+        pub outcome_writer: WriterLimits,
+        /// The actors that keep caps and quiet hours.
+        pub rate_limiter: RateLimiterLimits,
+        /// The stream of Server-Sent Events.
+        pub live_feed: LiveFeedLimits,
+        /// Rendering.
+        pub templates: TemplateLimits,
+    }
+}
+
+section! {
+    /// The bounds of a group commit.
+    pub struct WriterLimits {
+        /// How many may wait; more are refused (an event: 503 with `Retry-After`).
+        pub queue: usize,
+        /// How many are written in one transaction.
+        pub batch: usize,
+    }
+    check = check_writer;
+}
+
+section! {
+    /// The bounds of dispatch.
+    pub struct DispatchLimits {
+        /// How many events are handled in one transaction.
+        pub batch: usize,
+    }
+    check = |limits: &Self, at: &str, problems: &mut Problems| positive(at, "batch", limits.batch, problems);
+}
+
+section! {
+    /// The bounds of the rate limiters.
+    pub struct RateLimiterLimits {
+        /// How many users' preferences and counts are held in memory, over all of them.
+        pub cache: usize,
+    }
+    check = |limits: &Self, at: &str, problems: &mut Problems| positive(at, "cache", limits.cache, problems);
+}
+
+section! {
+    /// The bounds of the live feed.
+    pub struct LiveFeedLimits {
+        /// How many messages may wait for one client; one that is slower is cut off and resumes.
+        pub backlog: usize,
+        /// How many clients there may be.
+        pub clients: usize,
+    }
+    check = check_live_feed;
+}
+
+section! {
+    /// The bounds of templates.
+    pub struct TemplateLimits {
+        /// How many instructions one rendering may take.
+        pub fuel: u64,
+    }
+    check = |limits: &Self, at: &str, problems: &mut Problems| {
+        positive(at, "fuel", usize::try_from(limits.fuel).unwrap_or(usize::MAX), problems);
+    };
+}
+
+/// The largest event, in bytes of JSON.
+pub const EVENT_BYTES: usize = 256 << 10;
+
+/// How deep an event may nest.
+pub const EVENT_DEPTH: usize = 64;
+
+/// How many events one request may hold.
+pub const EVENTS_AT_ONCE: usize = 1_000;
+
+/// The largest page of a list.
+pub const PAGE: usize = 200;
+
+fn check_writer(limits: &WriterLimits, at: &str, problems: &mut Problems) {
+    positive(at, "queue", limits.queue, problems);
+    positive(at, "batch", limits.batch, problems);
+}
+
+fn check_live_feed(limits: &LiveFeedLimits, at: &str, problems: &mut Problems) {
+    positive(at, "backlog", limits.backlog, problems);
+    positive(at, "clients", limits.clients, problems);
+}
+
+fn positive(at: &str, key: &str, value: usize, problems: &mut Problems) {
+    if value == 0 {
+        problems.at(join(at, key), "expected at least 1");
+    }
+}
