@@ -11,6 +11,8 @@ pub mod sms_http;
 pub mod smtp;
 mod tls;
 
+pub use http_client::HttpDeadlines;
+
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::domain::{AttemptOutcome, Content, DeliveryId, Destination};

@@ -33,8 +33,9 @@ pub fn part(headers: &[(String, String)], body: &str, wanted: &str) -> Option<St
     let kind = header(headers, "content-type").unwrap_or("text/plain");
     if let Some((_, boundary)) = kind.split_once("boundary=") {
         let boundary = boundary.trim_matches('"').split('"').next().unwrap();
-        let parts = body.split(&format!("--{boundary}")).skip(1);
-        return parts.take_while(|part| !part.starts_with("--")).find_map(|text| {
+        let separator = format!("--{boundary}");
+        let mut parts = body.split(&separator).skip(1);
+        return parts.by_ref().take_while(|part| !part.starts_with("--")).find_map(|text| {
             let (headers, body) = split(text.trim_start_matches("\r\n"));
             part(&headers, body.strip_suffix("\r\n").unwrap_or(&body), wanted)
         });
@@ -54,7 +55,10 @@ fn decode_words(value: &str) -> String {
     let mut rest = value;
     while let Some((before, tail)) = rest.split_once("=?") {
         let mut fields = tail.splitn(3, '?');
-        let (Some(_charset), Some(encoding), Some(text)) = (fields.next(), fields.next(), fields.next()) else { break };
+        let (Some(_charset), Some(encoding), Some(text)) = (fields.next(), fields.next(), fields.next())
+        else {
+            break;
+        };
         let Some((text, after)) = text.split_once("?=") else { break };
         // White space between two encoded words is not shown.
         if !(before.trim().is_empty() && !decoded.is_empty()) {

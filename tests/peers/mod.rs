@@ -3,7 +3,7 @@
 //! Each runs on a thread of its own, on a free port of the loopback address, until it is dropped. None
 //! knows anything of Herald but the wire.
 
-#![allow(dead_code, unreachable_pub, missing_docs)]
+#![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod authority;
@@ -19,5 +19,6 @@ pub use authority::Authority;
 pub use fcm::{FcmAnswer, FcmPeer, PushMessage};
 pub use http::{HttpPeer, Reaction, Request};
 pub use log::Log;
-pub use sms::{GatewayAnswer, SmsPeer, Wording};
+pub use server::nobody;
+pub use sms::{GatewayAnswer, SmsPeer, TextMessage, Wording};
 pub use smtp::{Fault, ReceivedMail, Security, SmtpPeer, SmtpSettings, Step};

@@ -238,7 +238,9 @@ impl State {
     fn fault(&self, step: Step, recipient: &str) -> Option<Fault> {
         let mut rules = self.rules.lock().unwrap();
         let rule = rules.iter_mut().find(|rule| {
-            rule.step == step && rule.left != Some(0) && rule.recipient.as_deref().is_none_or(|to| to == recipient)
+            rule.step == step
+                && rule.left != Some(0)
+                && rule.recipient.as_deref().is_none_or(|to| to == recipient)
         })?;
         if let Some(left) = &mut rule.left {
             *left -= 1;
@@ -335,7 +337,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                     lines.push(format!("AUTH {}", settings.mechanisms));
                 }
                 let last = lines.len() - 1;
-                let lines = lines.iter().enumerate().map(|(n, line)| format!("250{}{line}", if n == last { ' ' } else { '-' }));
+                let lines = lines
+                    .iter()
+                    .enumerate()
+                    .map(|(n, line)| format!("250{}{line}", if n == last { ' ' } else { '-' }));
                 let reply = lines.collect::<Vec<_>>().join("\r\n");
                 self.step(Step::Ehlo, "", &reply).await?;
             } else if upper == "STARTTLS" {
@@ -394,9 +399,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     }
 
     async fn auth(&mut self, line: &str) -> Result<bool, Gone> {
-        let decode = |text: &str| String::from_utf8(STANDARD.decode(text.trim()).unwrap_or_default()).unwrap_or_default();
+        let decode = |text: &str| {
+            String::from_utf8(STANDARD.decode(text.trim()).unwrap_or_default()).unwrap_or_default()
+        };
         let mut words = line.split_whitespace().skip(1);
-        let (mechanism, initial) = (words.next().unwrap_or_default().to_owned(), words.next().map(str::to_owned));
+        let (mechanism, initial) =
+            (words.next().unwrap_or_default().to_owned(), words.next().map(str::to_owned));
         let given = match (&*mechanism.to_ascii_uppercase(), initial) {
             ("PLAIN", Some(initial)) => {
                 let text = decode(&initial);

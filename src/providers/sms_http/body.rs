@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn json_reads_back() {
-        let template = Template::compile("k", Escape::Json, r#"{"to":"{{ to }}","m":["{{ text }}"]}"#).unwrap();
+        let template =
+            Template::compile("k", Escape::Json, r#"{"to":"{{ to }}","m":["{{ text }}"]}"#).unwrap();
         let read: serde_json::Value = serde_json::from_str(&template.render(&values()).unwrap()).unwrap();
         assert_eq!(read["to"], "+265991");
         assert_eq!(read["m"][0], NASTY);

@@ -68,14 +68,15 @@ impl Pool {
 /// Closes idle connections as they expire; ends when none is left, or the pool is gone.
 struct Reaper {
     pool: Weak<Pool>,
+    /// When the oldest idle connection expires.
+    at: Instant,
     ended: bool,
 }
 
 impl Reaper {
     async fn run(mut self) {
-        let mut at = Instant::now() + IDLE;
         loop {
-            tokio::time::sleep_until(at).await;
+            tokio::time::sleep_until(self.at).await;
             let Some(pool) = self.pool.upgrade() else { return };
             let (expired, next) = pool.expire();
             drop(pool);
@@ -84,7 +85,7 @@ impl Reaper {
                 connection.leave().await;
             }
             match next {
-                Some(next) => at = next,
+                Some(next) => self.at = next,
                 None => return,
             }
         }
@@ -116,7 +117,7 @@ impl Seat<'_> {
             !std::mem::replace(&mut idle.reaped, true)
         };
         if start_reaper {
-            let reaper = Reaper { pool: Arc::downgrade(self.pool), ended: false };
+            let reaper = Reaper { pool: Arc::downgrade(self.pool), at: Instant::now() + IDLE, ended: false };
             #[expect(
                 clippy::disallowed_methods,
                 reason = "closes sockets and holds no work; ends with the pool"
