@@ -3,6 +3,16 @@
 //! A provider makes one attempt and says what came of it. It does not retry, and it does not decide
 //! what becomes of the delivery: `policy` does, from the report.
 
+pub mod fcm;
+mod http_client;
+mod percent;
+pub mod sandbox;
+pub mod sms_http;
+pub mod smtp;
+mod tls;
+
+pub use http_client::HttpDeadlines;
+
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::domain::{AttemptOutcome, Content, DeliveryId, Destination};
@@ -60,6 +70,30 @@ impl Report {
             gone: false,
             misconfigured: false,
         }
+    }
+
+    /// A failure with its code and what went wrong, without personal data.
+    pub(crate) fn failed(outcome: AttemptOutcome, code: impl Into<String>, error: impl Into<String>) -> Self {
+        Self { code: Some(code.into()), error: Some(error.into()), ..Self::of(outcome) }
+    }
+
+    /// The same, and an operator has to act.
+    pub(crate) fn and_misconfigured(self, misconfigured: bool) -> Self {
+        Self { misconfigured, ..self }
+    }
+
+    /// The same, not to be tried again before this has passed.
+    pub(crate) fn and_retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
+
+    /// What `provider` says of a message that is not of its channel.
+    pub(crate) fn wrong_channel(provider: &'static str, message: &Outgoing) -> Self {
+        let channel = message.content.channel();
+        let error = format!(
+            "provider `{provider}` was handed a message, or a destination, of another channel ({channel})"
+        );
+        Self::failed(AttemptOutcome::Permanent, "channel", error).and_misconfigured(true)
     }
 }
 
