@@ -6,6 +6,7 @@
 //! (`tests/architecture.rs`) holds the code to this.
 
 pub mod actors;
+pub mod breakpoint;
 pub mod cli;
 pub mod config;
 pub mod domain;

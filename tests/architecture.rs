@@ -16,8 +16,11 @@ const LAYERS: [&[&str]; 6] =
     [&["cli"], &["http"], &["actors"], &["providers", "store", "templates"], &["policy"], &["domain"]];
 
 /// What stands beside the layers: who may use it, and what it may use.
-const BESIDE: [(&str, &[&str], &[&str]); 2] =
-    [("config", &["cli"], &["policy", "domain"]), ("supervision", &["cli", "http", "actors"], &[])];
+const BESIDE: [(&str, &[&str], &[&str]); 3] = [
+    ("breakpoint", &["actors"], &[]),
+    ("config", &["cli"], &["policy", "domain"]),
+    ("supervision", &["cli", "http", "actors"], &[]),
+];
 
 /// Layers that are given the time, randomness and everything outside the process.
 const PURE: [&str; 2] = ["domain", "policy"];

@@ -55,11 +55,11 @@ impl Dispatcher {
         if self.busy || self.instance.is_held() {
             return;
         }
+        crate::breakpoint!("dispatcher");
         self.busy = true;
         self.rung = false;
         let limit = if self.one_by_one > 0 { 1 } else { self.instance.settings.dispatch_batch };
-        let round =
-            round(Arc::clone(&self.instance), self.notifier.clone(), Arc::clone(&self.routes), limit);
+        let round = round(Arc::clone(&self.instance), self.notifier.clone(), Arc::clone(&self.routes), limit);
         ctx.spawn(round.into_actor(self).map(|round, dispatcher, ctx| {
             dispatcher.busy = false;
             dispatcher.one_by_one = match round {
@@ -78,7 +78,12 @@ impl Dispatcher {
     }
 }
 
-async fn round(instance: Arc<Instance>, notifier: Addr<Notifier>, routes: Arc<Routes>, limit: usize) -> Round {
+async fn round(
+    instance: Arc<Instance>,
+    notifier: Addr<Notifier>,
+    routes: Arc<Routes>,
+    limit: usize,
+) -> Round {
     let events = match open_events(&instance, &routes, limit).await {
         Ok(events) if events.is_empty() => return Round::Empty,
         Ok(events) => events,
@@ -111,7 +116,11 @@ async fn round(instance: Arc<Instance>, notifier: Addr<Notifier>, routes: Arc<Ro
     }
 }
 
-async fn open_events(instance: &Instance, routes: &Routes, limit: usize) -> Result<Vec<QueuedEvent>, StoreError> {
+async fn open_events(
+    instance: &Instance,
+    routes: &Routes,
+    limit: usize,
+) -> Result<Vec<QueuedEvent>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     for lane in [Lane::Critical, Lane::High] {
         let types = routes.types_of(lane);

@@ -47,7 +47,11 @@ pub struct EventWriter {
 
 impl EventWriter {
     /// A writer with an empty queue.
-    pub fn new(instance: Arc<Instance>, dispatcher: Recipient<EventsStored>, publisher: Addr<EventPublisher>) -> Self {
+    pub fn new(
+        instance: Arc<Instance>,
+        dispatcher: Recipient<EventsStored>,
+        publisher: Addr<EventPublisher>,
+    ) -> Self {
         Self { instance, dispatcher, publisher, queue: VecDeque::new(), groups: 0 }
     }
 
@@ -69,6 +73,7 @@ impl EventWriter {
                 (store.append(events).await, group)
             };
             ctx.spawn(commit.into_actor(self).map(|(result, group), writer, ctx| {
+                crate::breakpoint!("event_writer_committed");
                 writer.groups -= 1;
                 match result {
                     Ok(answers) => {
@@ -142,10 +147,13 @@ impl Handler<StoreEvents> for EventWriter {
     type Result = ResponseActFuture<Self, Answer>;
 
     fn handle(&mut self, message: StoreEvents, ctx: &mut Self::Context) -> Self::Result {
+        crate::breakpoint!("event_writer");
         let (answer, answered) = oneshot::channel();
         self.queue.push_back(Waiting { events: message.events, answer, room: message.room });
         self.commit_what_waits(ctx);
-        let lost = || AppendError::Store(StoreError::Unavailable(Arc::new(std::io::Error::other("the writer stopped"))));
+        let lost = || {
+            AppendError::Store(StoreError::Unavailable(Arc::new(std::io::Error::other("the writer stopped"))))
+        };
         Box::pin(answered.into_actor(self).map(move |answer, _, _| answer.unwrap_or_else(|_| Err(lost()))))
     }
 }

@@ -49,7 +49,14 @@ pub struct Instance {
 
 impl Instance {
     /// A process that has registered as `epoch`, at the database's time `now`.
-    pub fn new(store: Store, settings: Settings, name: String, epoch: i64, now: Instant, hands: Vec<Arc<Hand>>) -> Self {
+    pub fn new(
+        store: Store,
+        settings: Settings,
+        name: String,
+        epoch: i64,
+        now: Instant,
+        hands: Vec<Arc<Hand>>,
+    ) -> Self {
         Self {
             store,
             settings,

@@ -50,6 +50,7 @@ impl Janitor {
         if self.beating {
             return;
         }
+        crate::breakpoint!("janitor");
         self.beating = true;
         let work = heartbeat(Arc::clone(&self.instance));
         ctx.spawn(work.into_actor(self).map(|result, janitor, ctx| {
@@ -91,7 +92,10 @@ impl Janitor {
             match result {
                 Ok(0) => {}
                 Ok(count) => {
-                    tracing::warn!(count, "deliveries of instances that have ended were taken back as unknown");
+                    tracing::warn!(
+                        count,
+                        "deliveries of instances that have ended were taken back as unknown"
+                    );
                     metrics::counter!("herald_deliveries_taken_back_total").increment(count as u64);
                     janitor.take_back(ctx);
                 }

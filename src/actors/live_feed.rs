@@ -27,6 +27,7 @@ impl Handler<NotificationsChanged> for LiveFeed {
     type Result = ();
 
     fn handle(&mut self, message: NotificationsChanged, _: &mut Self::Context) {
+        crate::breakpoint!("live_feed");
         // An error says that nobody watches.
         let _ = self.watchers.send(message);
     }

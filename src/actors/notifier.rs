@@ -15,7 +15,8 @@ use crate::domain::{
 use crate::policy::{Mode, Route, Routes};
 use crate::policy::{Plan, Reach, accounts_of, decide, owner_learned, recipient_of};
 use crate::store::{
-    Claim, ClaimedDelivery, Contacts, HandledEvent, NewDelivery, NewNotification, QueuedEvent, Store, StoreError,
+    Claim, ClaimedDelivery, Contacts, HandledEvent, NewDelivery, NewNotification, QueuedEvent, Store,
+    StoreError,
 };
 use crate::supervision::SupervisedContext;
 
@@ -85,9 +86,11 @@ impl Handler<HandleEvents> for Notifier {
     type Result = ResponseActFuture<Self, Result<usize, StoreError>>;
 
     fn handle(&mut self, message: HandleEvents, _: &mut Self::Context) -> Self::Result {
+        crate::breakpoint!("notifier");
         let work = handle_events(Arc::clone(&self.instance), Arc::clone(&self.rules), message.0);
         Box::pin(work.into_actor(self).map(|result, notifier, _| {
             let handled = result?;
+            crate::breakpoint!("notifier_committed");
             let mut by_channel: HashMap<Channel, Vec<_>> = HashMap::new();
             for (delivery, room) in handled.claimed {
                 by_channel.entry(delivery.id.channel).or_default().push((delivery, room));
@@ -116,12 +119,16 @@ async fn handle_events(
     rules: Arc<Rules>,
     queued: Vec<QueuedEvent>,
 ) -> Result<Handled, StoreError> {
-    let checked: Vec<(QueuedEvent, Result<NewEvent, String>)> =
-        queued.into_iter().map(|event| (check(&event), event)).map(|(checked, event)| (event, checked)).collect();
+    let checked: Vec<(QueuedEvent, Result<NewEvent, String>)> = queued
+        .into_iter()
+        .map(|event| (check(&event), event))
+        .map(|(checked, event)| (event, checked))
+        .collect();
     let mut known = Known::load(&instance.store, &rules.routes, &checked).await?;
     let now = instance.now();
 
-    let mut batch = Batch { instance: &instance, rules: &rules, now, rooms: HashMap::new(), left: Vec::new() };
+    let mut batch =
+        Batch { instance: &instance, rules: &rules, now, rooms: HashMap::new(), left: Vec::new() };
     let mut handled = Vec::with_capacity(checked.len());
     for (queued, event) in &checked {
         handled.push(match event {
@@ -186,7 +193,9 @@ impl Known {
         let owners = store.owners(routed().flat_map(|(event, _)| accounts_of(event)).collect()).await?;
         let mut users: Vec<i64> = routed().filter_map(|(event, route)| told(event, route, &owners)).collect();
         // Who an account is learned to belong to in this very batch may be told in it, too.
-        users.extend(events.iter().filter_map(|(_, event)| event.as_ref().ok()).flat_map(owner_learned).map(|o| o.1));
+        users.extend(
+            events.iter().filter_map(|(_, event)| event.as_ref().ok()).flat_map(owner_learned).map(|o| o.1),
+        );
         users.sort_unstable();
         users.dedup();
         let contacts = store.contacts(users).await?;
@@ -231,7 +240,8 @@ impl Batch<'_> {
         for (number, user) in &handled.owners {
             known.owners.entry(number.clone()).or_insert(*user);
         }
-        handled.introduces = crate::domain::recipient::recipient_of_registration(event).map(|registration| registration.recipient);
+        handled.introduces = crate::domain::recipient::recipient_of_registration(event)
+            .map(|registration| registration.recipient);
         if let Some(person) = &handled.introduces {
             known.contacts.entry(person.id).or_insert_with(|| contacts_of(person));
         }

@@ -55,6 +55,7 @@ impl OutcomeWriter {
                 (instance.store.record(instance.epoch(), instance.now(), outcomes).await, batch)
             };
             ctx.spawn(record.into_actor(self).map(|(result, batch), writer, ctx| {
+                crate::breakpoint!("outcome_writer_committed");
                 writer.batches -= 1;
                 match result {
                     Ok(recorded) => {
@@ -99,8 +100,10 @@ impl OutcomeWriter {
 
 fn note(outcome: &DeliveryOutcome, taken: bool) {
     if taken {
-        let labels =
-            [("channel", outcome.id.channel.as_str().to_owned()), ("state", outcome.state.as_str().to_owned())];
+        let labels = [
+            ("channel", outcome.id.channel.as_str().to_owned()),
+            ("state", outcome.state.as_str().to_owned()),
+        ];
         metrics::counter!("herald_deliveries_total", &labels).increment(1);
     } else {
         metrics::counter!("herald_stale_outcomes_total").increment(1);
@@ -116,6 +119,7 @@ impl Handler<RecordOutcome> for OutcomeWriter {
     type Result = ResponseActFuture<Self, Answer>;
 
     fn handle(&mut self, message: RecordOutcome, ctx: &mut Self::Context) -> Self::Result {
+        crate::breakpoint!("outcome_writer");
         let (answer, answered) = oneshot::channel();
         self.queue.push_back((message.0, answer));
         self.record_what_waits(ctx);

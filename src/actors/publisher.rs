@@ -25,6 +25,7 @@ impl Handler<PublishEvents> for EventPublisher {
     type Result = ();
 
     fn handle(&mut self, message: PublishEvents, _: &mut Self::Context) {
+        crate::breakpoint!("event_publisher");
         // An error says that nobody listens.
         let _ = self.bus.send(message.0);
     }

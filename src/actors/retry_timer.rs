@@ -25,6 +25,7 @@ impl RetryTimer {
     }
 
     fn look(&mut self, ctx: &mut SupervisedContext<Self>) {
+        crate::breakpoint!("retry_timer");
         let store = self.instance.store.clone();
         ctx.spawn(async move { store.next_due().await }.into_actor(self).map(|found, timer, ctx| {
             let poll = timer.instance.settings.poll_interval;

@@ -1,6 +1,7 @@
 //! The sandbox provider keeps what it was given in the store.
 
-use crate::providers::{Outgoing, SandboxSink, Sending};
+use crate::providers::sandbox::SandboxSink;
+use crate::providers::{Outgoing, Sending};
 use crate::store::Store;
 
 /// The store as the sandbox's sink.

@@ -22,7 +22,7 @@ use super::notifier::{Notifier, Rules};
 use super::outcome_writer::OutcomeWriter;
 use super::publisher::EventPublisher;
 use super::retry_timer::RetryTimer;
-use super::sender::{Equipment, Retries, Sender};
+use super::sender::{Equipment, Retries, Sender, pace};
 use crate::domain::{Channel, NewEvent};
 use crate::providers::Provider;
 use crate::supervision::{Backoff, ChildSpec, Intensity, SpecError, Supervisor, Tree, new_arbiter};
@@ -37,6 +37,8 @@ pub struct ChannelSetup {
     pub provider: Arc<dyn Provider>,
     /// Sends at once.
     pub concurrency: usize,
+    /// Sends a second; none: as many as there are.
+    pub per_second: Option<f64>,
 }
 
 /// What the actors are built from.
@@ -83,8 +85,11 @@ pub enum BuildError {
 /// What one supervisor bears before it gives up: a child that cannot live is restarted about eight
 /// times within a minute, by its backoff, before that is escalated.
 const INTENSITY: Intensity = Intensity { max_restarts: 8, window: Duration::from_secs(60) };
-const BACKOFF: Backoff =
-    Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(2), reset_after: Duration::from_secs(30) };
+const BACKOFF: Backoff = Backoff {
+    initial: Duration::from_millis(50),
+    max: Duration::from_secs(2),
+    reset_after: Duration::from_secs(30),
+};
 /// What the root bears: three supervisors' failures in five minutes.
 const ROOT_INTENSITY: Intensity = Intensity { max_restarts: 3, window: Duration::from_secs(300) };
 
@@ -108,7 +113,10 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         let (instance, publisher, feed) = (Arc::clone(&instance), publisher.clone(), feed.clone());
         move |_| OutcomeWriter::new(Arc::clone(&instance), publisher.clone(), feed.clone().recipient())
     });
-    let records = supervisor("records").child(feed_spec.backoff(BACKOFF))?.child(publisher_spec.backoff(BACKOFF))?.child(outcomes_spec.backoff(BACKOFF))?;
+    let records = supervisor("records")
+        .child(feed_spec.backoff(BACKOFF))?
+        .child(publisher_spec.backoff(BACKOFF))?
+        .child(outcomes_spec.backoff(BACKOFF))?;
 
     let mut senders = supervisor("channels");
     let (mut hand_over, mut ring, mut release) = (HashMap::new(), HashMap::new(), Vec::new());
@@ -122,6 +130,7 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
             retries: Arc::clone(&retries),
             outcomes: outcomes.clone(),
             concurrency: channel.concurrency.max(1),
+            pace: channel.per_second.and_then(pace),
         };
         let arbiter = new_arbiter(io)?.handle();
         let name = format!("{}_sender", channel.channel);
@@ -135,7 +144,12 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
     let (notifier_spec, notifier) = ChildSpec::worker("notifier", &core, {
         let (instance, rules) = (Arc::clone(&instance), Arc::clone(&rules));
         move |_| {
-            Notifier::new(Arc::clone(&instance), Arc::clone(&rules), hand_over.clone(), feed.clone().recipient())
+            Notifier::new(
+                Arc::clone(&instance),
+                Arc::clone(&rules),
+                hand_over.clone(),
+                feed.clone().recipient(),
+            )
         }
     });
     let (dispatcher_spec, dispatcher) = ChildSpec::worker("dispatcher", &core, {
@@ -146,7 +160,10 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         let instance = Arc::clone(&instance);
         move |_| RetryTimer::new(Arc::clone(&instance), ring.clone())
     });
-    let handling = supervisor("handling").child(notifier_spec.backoff(BACKOFF))?.child(dispatcher_spec.backoff(BACKOFF))?.child(timer_spec.backoff(BACKOFF))?;
+    let handling = supervisor("handling")
+        .child(notifier_spec.backoff(BACKOFF))?
+        .child(dispatcher_spec.backoff(BACKOFF))?
+        .child(timer_spec.backoff(BACKOFF))?;
 
     let ingress = new_arbiter(io)?.handle();
     let (janitor_spec, _) = ChildSpec::worker("janitor", &ingress, {
@@ -160,7 +177,8 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         let instance = Arc::clone(&instance);
         move |_| EventWriter::new(Arc::clone(&instance), dispatcher.clone().recipient(), publisher.clone())
     });
-    let intake = supervisor("intake").child(janitor_spec.backoff(BACKOFF))?.child(writer_spec.backoff(BACKOFF))?;
+    let intake =
+        supervisor("intake").child(janitor_spec.backoff(BACKOFF))?.child(writer_spec.backoff(BACKOFF))?;
 
     let root = Supervisor::new("herald", ROOT_INTENSITY)
         .child(records.into_spec())?

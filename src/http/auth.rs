@@ -76,12 +76,15 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let api = request.app_data::<web::Data<Api>>().cloned();
-        let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header =
+            request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Box::pin(async move {
             let api = api.ok_or_else(Problem::internal)?;
             let header = header.ok_or_else(Problem::unauthorized)?;
             let text = header.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-            let token = text.and_then(|(_, text)| Token::parse(text.trim()).ok()).ok_or_else(Problem::unauthorized)?;
+            let token = text
+                .and_then(|(_, text)| Token::parse(text.trim()).ok())
+                .ok_or_else(Problem::unauthorized)?;
             if let Some(scopes) = api.tokens.get(&token) {
                 return Ok(Self { id: token.id().to_owned(), scopes });
             }

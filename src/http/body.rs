@@ -16,7 +16,11 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// 413, 408, or 400 where the connection broke.
-pub(super) async fn read(request: &HttpRequest, mut payload: web::Payload, limit: usize) -> Result<Vec<u8>, Problem> {
+pub(super) async fn read(
+    request: &HttpRequest,
+    mut payload: web::Payload,
+    limit: usize,
+) -> Result<Vec<u8>, Problem> {
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     if declared.and_then(|length| length.parse::<usize>().ok()).is_some_and(|length| length > limit) {
         return Err(Problem::too_large(limit));

@@ -64,6 +64,19 @@ pub fn serve(bind: SocketAddr, api: web::Data<Api>) -> std::io::Result<(Server, 
     Ok((server.run(), addresses))
 }
 
+/// Starts a server for the metrics alone, at an address of their own.
+///
+/// # Errors
+///
+/// The address cannot be bound.
+pub fn serve_metrics(bind: SocketAddr, api: web::Data<Api>) -> std::io::Result<Server> {
+    let app = move || {
+        let text = async |api: web::Data<Api>| api.render_metrics();
+        App::new().app_data(api.clone()).route("/metrics", web::get().to(text))
+    };
+    Ok(HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).bind(bind)?.run())
+}
+
 impl Api {
     /// Reads what operators have set at once, and not only at the janitor's next look.
     async fn follow_controls(&self) -> Result<(), Problem> {
@@ -83,7 +96,8 @@ impl Api {
         }
         for hand in self.instance.hands() {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
-            metrics::gauge!("herald_deliveries_in_hand", "channel" => hand.channel().as_str()).set(hand.held() as f64);
+            metrics::gauge!("herald_deliveries_in_hand", "channel" => hand.channel().as_str())
+                .set(hand.held() as f64);
         }
         self.metrics.render()
     }

@@ -44,7 +44,10 @@ impl Problem {
             [one] => format!("{}: {}", one.pointer, one.detail),
             all => format!("{} fields are not valid", all.len()),
         };
-        Self { errors, ..Self::new(StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid", detail) }
+        Self {
+            errors,
+            ..Self::new(StatusCode::BAD_REQUEST, "invalid-request", "The request is not valid", detail)
+        }
     }
 
     /// 400 for one field.
@@ -109,7 +112,10 @@ impl Problem {
     /// 409: the first request with this key is under way.
     pub fn in_flight() -> Self {
         let detail = "the first request with this Idempotency-Key has not been answered yet";
-        Self { retry_after: Some(1), ..Self::new(StatusCode::CONFLICT, "in-flight", "Still under way", detail) }
+        Self {
+            retry_after: Some(1),
+            ..Self::new(StatusCode::CONFLICT, "in-flight", "Still under way", detail)
+        }
     }
 
     /// 413.
@@ -157,7 +163,8 @@ impl ResponseError for Problem {
 
     fn error_response(&self) -> HttpResponse {
         let body = serde_json::to_string(self).unwrap_or_else(|_| "{}".to_owned());
-        let mut response = HttpResponse::build(self.status_code()).content_type("application/problem+json").body(body);
+        let mut response =
+            HttpResponse::build(self.status_code()).content_type("application/problem+json").body(body);
         if let Some(seconds) = self.retry_after {
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -195,9 +202,10 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Full | IngestError::NoAnswer => Self::unavailable(error.to_string()),
-            IngestError::Refused(AppendError::Conflict(conflict)) => {
-                Self::conflict(format!("/{}/id", conflict.index), "an event with this id exists, with other content")
-            }
+            IngestError::Refused(AppendError::Conflict(conflict)) => Self::conflict(
+                format!("/{}/id", conflict.index),
+                "an event with this id exists, with other content",
+            ),
             IngestError::Refused(AppendError::Store(error)) => error.into(),
         }
     }

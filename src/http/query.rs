@@ -56,7 +56,8 @@ impl Query {
         match self.text(name)?.parse::<T>() {
             Ok(word) => Some(word),
             Err(error) => {
-                self.errors.push(FieldError::new(format!("/{name}"), format!("must be one of {}", error.allowed)));
+                self.errors
+                    .push(FieldError::new(format!("/{name}"), format!("must be one of {}", error.allowed)));
                 None
             }
         }

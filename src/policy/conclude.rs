@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::decide::EXPIRED;
 use super::Retry;
+use super::decide::EXPIRED;
 use crate::domain::{AttemptOutcome, DeliveryState, Instant};
 
 /// What is known of one try.

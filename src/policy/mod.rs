@@ -9,6 +9,6 @@ mod route;
 
 pub use conclude::{Conclusion, Past, Try, conclude};
 pub use decide::{EXPIRED, NO_CONTACT, Plan, Reach, SHADOW, Verdict, decide};
+pub use recipient::{accounts_of, owner_learned, recipient_of};
 pub use retry::{PUSH_FLOOR, Retry};
 pub use route::{Escalation, Mode, OverCap, QuietHours, Route, Routes};
-pub use recipient::{accounts_of, owner_learned, recipient_of};

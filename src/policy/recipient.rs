@@ -15,7 +15,11 @@ pub fn accounts_of(event: &NewEvent) -> Vec<String> {
 
 /// The first that gives a positive integer: what the route points at, `payload.userId`, the known
 /// owner of the account, the aggregate where it is a user, `metadata.userId`.
-pub fn recipient_of(event: &NewEvent, pointer: Option<&str>, owner: impl Fn(&str) -> Option<i64>) -> Option<i64> {
+pub fn recipient_of(
+    event: &NewEvent,
+    pointer: Option<&str>,
+    owner: impl Fn(&str) -> Option<i64>,
+) -> Option<i64> {
     let by_route = || match pointer? {
         "/aggregateId" => event.aggregate_id.parse().ok(),
         pointer => integer(at(event, pointer)),
@@ -66,5 +70,8 @@ fn at<'a>(event: &'a NewEvent, pointer: &str) -> Option<&'a RawValue> {
         Some(rest) if rest.is_empty() || rest.starts_with('/') => return whole(&event.payload, rest),
         _ => {}
     }
-    pointer.strip_prefix("/metadata").filter(|rest| rest.starts_with('/')).and_then(|rest| whole(&event.metadata, rest))
+    pointer
+        .strip_prefix("/metadata")
+        .filter(|rest| rest.starts_with('/'))
+        .and_then(|rest| whole(&event.metadata, rest))
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel_async::RunQueryDsl;
 
-use super::shift::shift;
 use super::recipients::Contacts;
+use super::shift::shift;
 use super::types::Moment;
 use super::{Bind, Statement, Store, StoreError, rows, transaction};
 use crate::domain::{Channel, Counts, DeliveryId, DeliveryState, Instant, Lane, NotificationId};
@@ -159,7 +159,12 @@ impl Store {
     ///
     /// Transient ones only. Some may be claimed all the same: the sender's next look at its claims
     /// finds them.
-    pub async fn claim(&self, channel: Channel, claim: Claim, limit: i64) -> Result<Vec<ClaimedDelivery>, StoreError> {
+    pub async fn claim(
+        &self,
+        channel: Channel,
+        claim: Claim,
+        limit: i64,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let taken: Vec<TakenTuple> = transaction!(self, |conn| {
             let mut taken: Vec<TakenTuple> = due(channel, limit).load(conn).await?;
             if taken.is_empty() {
@@ -174,7 +179,12 @@ impl Store {
             let changes = taken
                 .iter()
                 .filter(|row| row.4 == DeliveryState::Retry.as_str())
-                .map(|row| (NotificationId(row.0.clone()), Counts::change(DeliveryState::Retry, DeliveryState::Sending)))
+                .map(|row| {
+                    (
+                        NotificationId(row.0.clone()),
+                        Counts::change(DeliveryState::Retry, DeliveryState::Sending),
+                    )
+                })
                 .collect();
             shift(conn, &changes).await?;
             Ok(taken)
@@ -233,8 +243,10 @@ impl Store {
         let found: Vec<DetailTuple> = self.read(details(rows(&ids)?)).await?;
         let users = found.iter().map(|row| row.9).collect();
         let contacts = self.contacts(users).await?;
-        let mut devices = if channel == Channel::Push { self.tried_devices(&taken).await? } else { HashMap::new() };
-        let mut found: HashMap<String, DetailTuple> = found.into_iter().map(|row| (row.0.clone(), row)).collect();
+        let mut devices =
+            if channel == Channel::Push { self.tried_devices(&taken).await? } else { HashMap::new() };
+        let mut found: HashMap<String, DetailTuple> =
+            found.into_iter().map(|row| (row.0.clone(), row)).collect();
         let mut claimed: Vec<ClaimedDelivery> = taken
             .into_iter()
             .filter_map(|(id, attempt, retries, cycle, _)| {

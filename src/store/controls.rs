@@ -30,7 +30,9 @@ impl Store {
             match (name.as_str(), value.as_str()) {
                 ("dispatch", "held") => controls.held = true,
                 (name, "paused") => {
-                    controls.paused.extend(name.strip_prefix("channel:").and_then(|name| name.parse::<Channel>().ok()));
+                    controls
+                        .paused
+                        .extend(name.strip_prefix("channel:").and_then(|name| name.parse::<Channel>().ok()));
                 }
                 _ => {}
             }

@@ -131,13 +131,14 @@ impl Store {
                 [Bind::Text(at.to_rfc3339()), Bind::Text(id)],
             );
         }
-        let text = format!("SELECT * FROM ({LETTERS}) l WHERE {{where}} ORDER BY l.died_at DESC, l.id DESC LIMIT ?");
+        let text =
+            format!("SELECT * FROM ({LETTERS}) l WHERE {{where}} ORDER BY l.died_at DESC, l.id DESC LIMIT ?");
         let statement: Statement<LetterSql> = conditions.statement(&text, &text, [Bind::BigInt(limit)]);
         let found: Vec<LetterTuple> = self.read(statement).await?;
         Ok(found
             .into_iter()
-            .map(|(id, kind, channel, concern, event_id, event_type, notification_id, user_id, error, died_at)| {
-                DeadLetter {
+            .map(
+                |(
                     id,
                     kind,
                     channel,
@@ -148,8 +149,21 @@ impl Store {
                     user_id,
                     error,
                     died_at,
-                }
-            })
+                )| {
+                    DeadLetter {
+                        id,
+                        kind,
+                        channel,
+                        concern,
+                        event_id,
+                        event_type,
+                        notification_id,
+                        user_id,
+                        error,
+                        died_at,
+                    }
+                },
+            )
             .collect())
     }
 
@@ -186,7 +200,8 @@ impl Store {
             .collect();
         if !events.is_empty() {
             let ids = rows(&events)?;
-            changed += if retry { self.requeue(ids).await? } else { self.execute(discard_events(ids)).await? };
+            changed +=
+                if retry { self.requeue(ids).await? } else { self.execute(discard_events(ids)).await? };
         }
         Ok((changed, ended))
     }

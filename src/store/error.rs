@@ -71,7 +71,9 @@ impl StoreError {
     /// An error that is not recognised counts as transient: a wrong retry is bounded and seen, a
     /// wrong "permanent" would discard an event.
     pub fn is_transient(&self) -> bool {
-        use StoreError::{Busy, Config, Conflicts, Database, Deadline, Fenced, Invalid, Migration, Refused, Unavailable};
+        use StoreError::{
+            Busy, Config, Conflicts, Database, Deadline, Fenced, Invalid, Migration, Refused, Unavailable,
+        };
         match self {
             Unavailable(_) | Busy(_) | Deadline(_) | Database(_) => true,
             Invalid { .. } | Refused(_) | Config(_) | Migration(_) | Conflicts(_) | Fenced => false,

@@ -71,8 +71,19 @@ impl TryFrom<EventTuple> for EventRecord {
     type Error = StoreError;
 
     fn try_from(row: EventTuple) -> Result<Self, StoreError> {
-        let (id, kind, aggregate_id, aggregate_type, payload, metadata, timestamp, created_at, position, outcome, reason) =
-            row;
+        let (
+            id,
+            kind,
+            aggregate_id,
+            aggregate_type,
+            payload,
+            metadata,
+            timestamp,
+            created_at,
+            position,
+            outcome,
+            reason,
+        ) = row;
         let outcome = word(&outcome)?;
         Ok(Self {
             id,
@@ -129,7 +140,12 @@ impl Conditions {
     }
 
     /// The statement of a text for each dialect, in which `{where}` stands for the conditions.
-    pub(super) fn statement<Row>(self, postgres: &str, sqlite: &str, more: impl IntoIterator<Item = Bind>) -> Statement<Row> {
+    pub(super) fn statement<Row>(
+        self,
+        postgres: &str,
+        sqlite: &str,
+        more: impl IntoIterator<Item = Bind>,
+    ) -> Statement<Row> {
         let mut binds = self.binds;
         binds.extend(more);
         Statement::new(

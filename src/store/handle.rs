@@ -139,7 +139,8 @@ impl Store {
             }
             let taken: Vec<(i64,)> = dequeue(rows(&positions)?).load(conn).await?;
             let taken: HashSet<i64> = taken.into_iter().map(|row| row.0).collect();
-            let open: Vec<&HandledEvent> = events.iter().filter(|event| taken.contains(&event.position)).collect();
+            let open: Vec<&HandledEvent> =
+                events.iter().filter(|event| taken.contains(&event.position)).collect();
             if open.is_empty() {
                 return Ok(taken);
             }
@@ -154,7 +155,8 @@ impl Store {
 /// The statements that make the rows, in an order in which none waits for a later one.
 fn writes(epoch: i64, at: Instant, events: &[&HandledEvent]) -> Result<Vec<Statement>, StoreError> {
     let mut statements = Vec::with_capacity(8);
-    let users: Vec<UserRow<'_>> = events.iter().filter_map(|event| event.introduces.as_ref()).map(Into::into).collect();
+    let users: Vec<UserRow<'_>> =
+        events.iter().filter_map(|event| event.introduces.as_ref()).map(Into::into).collect();
     if !users.is_empty() {
         statements.push(recipients::introduce(rows(&users)?));
     }
@@ -187,7 +189,12 @@ fn writes(epoch: i64, at: Instant, events: &[&HandledEvent]) -> Result<Vec<State
 }
 
 fn event_row(event: &HandledEvent) -> EventRow<'_> {
-    EventRow { position: event.position, id: &event.id, outcome: event.outcome, reason: event.reason.as_deref() }
+    EventRow {
+        position: event.position,
+        id: &event.id,
+        outcome: event.outcome,
+        reason: event.reason.as_deref(),
+    }
 }
 
 fn notification_rows<'a>(
@@ -203,7 +210,9 @@ fn notification_rows<'a>(
             counts += delivery.state.counts();
             *counted.entry((&notification.event_type, delivery.channel, stats::CREATED)).or_default() += 1;
             if !delivery.state.is_open() {
-                *counted.entry((&notification.event_type, delivery.channel, delivery.state.as_str())).or_default() += 1;
+                *counted
+                    .entry((&notification.event_type, delivery.channel, delivery.state.as_str()))
+                    .or_default() += 1;
             }
             deliveries.push(DeliveryRow {
                 notification_id: &notification.id,
@@ -327,4 +336,3 @@ fn insert_work_items(items: Bind) -> Statement<()> {
         vec![items],
     )
 }
-

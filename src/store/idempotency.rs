@@ -70,7 +70,12 @@ impl Store {
     /// # Errors
     ///
     /// Transient ones only.
-    pub async fn answer(&self, token: &str, key: &str, answer: Option<(u16, String)>) -> Result<(), StoreError> {
+    pub async fn answer(
+        &self,
+        token: &str,
+        key: &str,
+        answer: Option<(u16, String)>,
+    ) -> Result<(), StoreError> {
         let key = [Bind::Text(token.to_owned()), Bind::Text(key.to_owned())];
         let statement = match answer {
             Some((status, answer)) => Statement::same(

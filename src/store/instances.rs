@@ -129,7 +129,12 @@ impl Store {
     ) -> Result<Vec<Holdings>, StoreError> {
         let statement = holdings(
             "d.claim_epoch = ? AND d.channel = ? AND d.claim_life < ?",
-            vec![Bind::BigInt(epoch), Bind::Text(channel.to_string()), Bind::BigInt(life), Bind::BigInt(1_000_000)],
+            vec![
+                Bind::BigInt(epoch),
+                Bind::Text(channel.to_string()),
+                Bind::BigInt(life),
+                Bind::BigInt(1_000_000),
+            ],
         );
         let found: Vec<HoldingTuple> = self.read(statement).await?;
         found.into_iter().map(Holdings::try_from).collect()

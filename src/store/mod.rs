@@ -26,6 +26,7 @@ mod notifications;
 mod postgres;
 mod queue;
 mod recipients;
+mod reconcile;
 mod record;
 mod sandbox;
 mod shift;
@@ -39,8 +40,8 @@ mod work_items;
 use std::sync::Arc;
 use std::time::Duration;
 
-use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::methods::LoadQuery;
+use diesel_async::pooled_connection::deadpool::Pool;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use serde::Serialize;
 use tokio::runtime::Handle;
@@ -65,11 +66,12 @@ pub use notifications::{AttemptRecord, DeliveryRecord, NotificationFilter, Notif
 pub use postgres::Config as PostgresConfig;
 pub use queue::QueuedEvent;
 pub use recipients::Contacts;
+pub use reconcile::Discrepancy;
 pub use record::{Attempted, DeliveryOutcome, Recorded};
-pub use shift::Ended;
 pub use sandbox::SandboxMessage;
+pub use shift::Ended;
 pub use stats::{ChannelTotals, Totals};
-pub use tokens::{TokenRecord, Login};
+pub use tokens::{Login, TokenRecord};
 pub use work_items::{ClaimedWork, WorkOutcome};
 
 /// Herald's database. Clones share it.
@@ -129,7 +131,8 @@ macro_rules! transaction {
                     }
                     $crate::store::Database::Sqlite(pools) => {
                         $crate::store::on!(&pools.writer, |conn| {
-                            conn.immediate_transaction::<_, $crate::store::StoreError, _>(async |$conn| $body).await
+                            conn.immediate_transaction::<_, $crate::store::StoreError, _>(async |$conn| $body)
+                                .await
                         })
                     }
                 }
@@ -180,8 +183,11 @@ impl Store {
     ///
     /// Why it is not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.read::<_, (i64,)>(Statement::<(diesel::sql_types::BigInt,)>::same("SELECT CAST(1 AS BIGINT)", vec![]))
-            .await?;
+        self.read::<_, (i64,)>(Statement::<(diesel::sql_types::BigInt,)>::same(
+            "SELECT CAST(1 AS BIGINT)",
+            vec![],
+        ))
+        .await?;
         Ok(())
     }
 
@@ -272,8 +278,6 @@ fn rows(rows: &(impl Serialize + ?Sized)) -> Result<Bind, StoreError> {
 /// Reads one of the contract's words from a row. A word that this version does not know is left to
 /// the newer one that wrote it.
 fn word<W: std::str::FromStr<Err = UnknownWord>>(text: &str) -> Result<W, StoreError> {
-    text.parse().map_err(|error: UnknownWord| StoreError::Invalid {
-        field: "word",
-        reason: error.to_string(),
-    })
+    text.parse()
+        .map_err(|error: UnknownWord| StoreError::Invalid { field: "word", reason: error.to_string() })
 }

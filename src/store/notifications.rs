@@ -189,16 +189,18 @@ impl Store {
         let mut deliveries = self.deliveries_of(ids).await?;
         Ok(found
             .into_iter()
-            .map(|(id, event_id, event_type, user_id, status, lane, correlation_id, created_at)| NotificationRecord {
-                deliveries: deliveries.remove(&id).unwrap_or_default(),
-                id,
-                event_id,
-                event_type,
-                user_id,
-                status,
-                priority: Lane::from_rank(lane),
-                correlation_id,
-                created_at,
+            .map(|(id, event_id, event_type, user_id, status, lane, correlation_id, created_at)| {
+                NotificationRecord {
+                    deliveries: deliveries.remove(&id).unwrap_or_default(),
+                    id,
+                    event_id,
+                    event_type,
+                    user_id,
+                    status,
+                    priority: Lane::from_rank(lane),
+                    correlation_id,
+                    created_at,
+                }
             })
             .collect())
     }
@@ -207,7 +209,19 @@ impl Store {
         let found: Vec<DeliveryTuple> = self.read(select_deliveries(ids.clone())).await?;
         let attempts: Vec<AttemptTuple> = self.read(select_attempts(ids)).await?;
         let mut by_delivery: HashMap<(String, String), Vec<AttemptRecord>> = HashMap::new();
-        for (notification, channel, attempt, outcome, at, device, provider, code, error, reference, latency_ms) in attempts
+        for (
+            notification,
+            channel,
+            attempt,
+            outcome,
+            at,
+            device,
+            provider,
+            code,
+            error,
+            reference,
+            latency_ms,
+        ) in attempts
         {
             by_delivery.entry((notification, channel)).or_default().push(AttemptRecord {
                 attempt,
@@ -222,8 +236,19 @@ impl Store {
             });
         }
         let mut deliveries: HashMap<String, Vec<DeliveryRecord>> = HashMap::new();
-        for (notification, channel, state, reason, provider, reference, segments, next, not_before, sent_at, updated_at) in
-            found
+        for (
+            notification,
+            channel,
+            state,
+            reason,
+            provider,
+            reference,
+            segments,
+            next,
+            not_before,
+            sent_at,
+            updated_at,
+        ) in found
         {
             let waits = ["pending", "retry", "deferred"].contains(&state.as_str());
             let attempts = by_delivery.remove(&(notification.clone(), channel.clone())).unwrap_or_default();
@@ -277,7 +302,11 @@ impl Store {
     }
 }
 
-fn select(filter: NotificationFilter, before: Option<NotificationId>, limit: i64) -> Statement<NotificationSql> {
+fn select(
+    filter: NotificationFilter,
+    before: Option<NotificationId>,
+    limit: i64,
+) -> Statement<NotificationSql> {
     let mut conditions = Conditions::new();
     conditions.text("n.id", filter.id);
     conditions.text("n.event_type", filter.event_type);

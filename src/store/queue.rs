@@ -33,15 +33,24 @@ pub struct QueuedEvent {
     pub crashes: i64,
 }
 
-type QueuedSql =
-    (BigInt, Text, Text, Text, Text, Text, Nullable<Text>, Moment, Moment, BigInt, BigInt);
-type QueuedTuple =
-    (i64, String, String, String, String, String, Option<String>, Instant, Instant, i64, i64);
+type QueuedSql = (BigInt, Text, Text, Text, Text, Text, Nullable<Text>, Moment, Moment, BigInt, BigInt);
+type QueuedTuple = (i64, String, String, String, String, String, Option<String>, Instant, Instant, i64, i64);
 
 impl From<QueuedTuple> for QueuedEvent {
     fn from(row: QueuedTuple) -> Self {
-        let (position, id, kind, aggregate_id, aggregate_type, payload, metadata, timestamp, created_at, partition, crashes) =
-            row;
+        let (
+            position,
+            id,
+            kind,
+            aggregate_id,
+            aggregate_type,
+            payload,
+            metadata,
+            timestamp,
+            created_at,
+            partition,
+            crashes,
+        ) = row;
         Self {
             position,
             id,

@@ -122,7 +122,9 @@ impl Store {
             devices::forget_of_users(rows(&ids)?).execute(conn).await?;
             let devices: Vec<DeviceRow<'_>> = recipients
                 .iter()
-                .flat_map(|recipient| recipient.devices.iter().map(|device| DeviceRow::new(recipient.id, device)))
+                .flat_map(|recipient| {
+                    recipient.devices.iter().map(|device| DeviceRow::new(recipient.id, device))
+                })
                 .collect();
             if !devices.is_empty() {
                 devices::put(rows(&devices)?).execute(conn).await?;

@@ -116,7 +116,12 @@ impl Store {
     /// # Errors
     ///
     /// Transient ones only.
-    pub async fn record(&self, epoch: i64, now: Instant, outcomes: Vec<DeliveryOutcome>) -> Result<Recorded, StoreError> {
+    pub async fn record(
+        &self,
+        epoch: i64,
+        now: Instant,
+        outcomes: Vec<DeliveryOutcome>,
+    ) -> Result<Recorded, StoreError> {
         transaction!(self, |conn| {
             let ids: Vec<&NotificationId> = outcomes.iter().map(|outcome| &outcome.id.notification).collect();
             let locked = lock(conn, &ids).await?;
@@ -126,14 +131,17 @@ impl Store {
             // A delivery is taken once, however often its outcome is in the batch.
             let taken: Vec<bool> = outcomes
                 .iter()
-                .map(|outcome| left.remove(&(outcome.id.notification.0.clone(), outcome.id.channel.to_string())))
+                .map(|outcome| {
+                    left.remove(&(outcome.id.notification.0.clone(), outcome.id.channel.to_string()))
+                })
                 .collect();
 
             let mut history = Vec::new();
             let mut gone = Vec::new();
             let mut counted = Changes::default();
             let mut changes: BTreeMap<NotificationId, Counts> = BTreeMap::new();
-            for outcome in outcomes.iter().zip(&taken).filter_map(|(outcome, taken)| taken.then_some(outcome)) {
+            for outcome in outcomes.iter().zip(&taken).filter_map(|(outcome, taken)| taken.then_some(outcome))
+            {
                 history.extend(outcome.attempts.iter().map(|attempted| HistoryRow {
                     notification_id: &outcome.id.notification,
                     channel: outcome.id.channel.as_str(),

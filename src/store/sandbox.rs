@@ -48,7 +48,8 @@ impl Store {
         content: &Content,
     ) -> Result<(), StoreError> {
         let json = |result: Result<String, serde_json::Error>| {
-            result.map_err(|error| StoreError::Invalid { field: "sandbox message", reason: error.to_string() })
+            result
+                .map_err(|error| StoreError::Invalid { field: "sandbox message", reason: error.to_string() })
         };
         let statement = Statement::new(
             "INSERT INTO sandbox_messages (channel, notification_id, event_id, event_type, destination, content)

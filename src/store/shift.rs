@@ -52,8 +52,7 @@ pub struct Ended {
 
 pub(super) type LockSql =
     (Text, Text, Text, BigInt, Nullable<Text>, Moment, BigInt, BigInt, BigInt, BigInt, BigInt);
-pub(super) type LockTuple =
-    (String, String, String, i64, Option<String>, Instant, i64, i64, i64, i64, i64);
+pub(super) type LockTuple = (String, String, String, i64, Option<String>, Instant, i64, i64, i64, i64, i64);
 
 fn lock_statement(ids: Bind) -> Statement<LockSql> {
     Statement::new(
@@ -78,11 +77,26 @@ where
     let found: Vec<LockTuple> = lock_statement(rows(ids)?).load(conn).await?;
     Ok(found
         .into_iter()
-        .map(|(id, event_id, event_type, user_id, correlation_id, created_at, open, retry, sent, failed, ends)| {
-            let counts = Counts { open, retry, sent, failed };
-            let locked = Locked { event_id, event_type, user_id, correlation_id, created_at, counts, ends };
-            (NotificationId(id), locked)
-        })
+        .map(
+            |(
+                id,
+                event_id,
+                event_type,
+                user_id,
+                correlation_id,
+                created_at,
+                open,
+                retry,
+                sent,
+                failed,
+                ends,
+            )| {
+                let counts = Counts { open, retry, sent, failed };
+                let locked =
+                    Locked { event_id, event_type, user_id, correlation_id, created_at, counts, ends };
+                (NotificationId(id), locked)
+            },
+        )
         .collect())
 }
 

@@ -49,7 +49,14 @@ pub(super) struct Changes(BTreeMap<(Instant, String, Channel, &'static str), i64
 
 impl Changes {
     /// Notes that a delivery, whose notification was made at `at`, changed its state.
-    pub(super) fn note(&mut self, at: Instant, event_type: &str, channel: Channel, from: DeliveryState, to: DeliveryState) {
+    pub(super) fn note(
+        &mut self,
+        at: Instant,
+        event_type: &str,
+        channel: Channel,
+        from: DeliveryState,
+        to: DeliveryState,
+    ) {
         let mut add = |state: DeliveryState, n: i64| {
             if !state.is_open() {
                 *self.0.entry((at, event_type.to_owned(), channel, state.as_str())).or_default() += n;
@@ -67,7 +74,13 @@ impl Changes {
         let changes: Vec<StatRow<'_>> = self
             .0
             .iter()
-            .map(|((at, event_type, channel, state), n)| StatRow { at: *at, event_type, channel: *channel, state, n: *n })
+            .map(|((at, event_type, channel, state), n)| StatRow {
+                at: *at,
+                event_type,
+                channel: *channel,
+                state,
+                n: *n,
+            })
             .collect();
         Ok(Some(add(epoch, rows(&changes)?)))
     }

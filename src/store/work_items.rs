@@ -66,7 +66,12 @@ impl Store {
     /// # Errors
     ///
     /// Transient ones only.
-    pub async fn claim_work(&self, concern: &str, claim: Claim, limit: i64) -> Result<Vec<ClaimedWork>, StoreError> {
+    pub async fn claim_work(
+        &self,
+        concern: &str,
+        claim: Claim,
+        limit: i64,
+    ) -> Result<Vec<ClaimedWork>, StoreError> {
         let concern = concern.to_owned();
         transaction!(self, |conn| {
             let found: Vec<(String, i64)> = due(&concern, limit).load(conn).await?;
@@ -74,7 +79,10 @@ impl Store {
                 let ids: Vec<&str> = found.iter().map(|row| row.0.as_str()).collect();
                 take(&concern, claim, rows(&ids)?).execute(conn).await?;
             }
-            Ok(found.into_iter().map(|(event_id, attempt)| ClaimedWork { event_id, attempt: attempt + 1 }).collect())
+            Ok(found
+                .into_iter()
+                .map(|(event_id, attempt)| ClaimedWork { event_id, attempt: attempt + 1 })
+                .collect())
         })
     }
 

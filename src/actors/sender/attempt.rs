@@ -55,7 +55,9 @@ pub(super) async fn make(equipment: &Equipment, delivery: ClaimedDelivery) -> De
         _ => None,
     };
     let now = equipment.instance.now();
-    let sends = destinations.into_iter().map(|(device, to)| send(equipment, &delivery, rendered.content.clone(), device, to, now));
+    let sends = destinations
+        .into_iter()
+        .map(|(device, to)| send(equipment, &delivery, rendered.content.clone(), device, to, now));
     let made: Vec<(Attempted, Report)> = join_all(sends).await;
     let retry = (equipment.retries)(&delivery.event_type, delivery.id.channel);
     let mut outcome = concluded(equipment, &delivery, &made, &retry);
@@ -67,20 +69,26 @@ pub(super) async fn make(equipment: &Equipment, delivery: ClaimedDelivery) -> De
 /// Where this attempt goes: for push, each device that has neither accepted nor refused it for good.
 fn destinations(delivery: &ClaimedDelivery) -> Vec<(Option<String>, Destination)> {
     let Some(contacts) = &delivery.contacts else { return Vec::new() };
-    let mailbox = |address: &String| Destination::Mailbox { address: address.clone(), name: contacts.name.clone() };
+    let mailbox =
+        |address: &String| Destination::Mailbox { address: address.clone(), name: contacts.name.clone() };
     match delivery.id.channel {
         Channel::Push => contacts
             .devices
             .iter()
             .filter(|(id, _)| !delivery.done_devices.contains(id))
             .map(|(id, device)| {
-                (Some(id.clone()), Destination::Device { token: device.token.clone(), platform: device.platform })
+                (
+                    Some(id.clone()),
+                    Destination::Device { token: device.token.clone(), platform: device.platform },
+                )
             })
             .collect(),
         Channel::Email => contacts.email.iter().map(|address| (None, mailbox(address))).collect(),
-        Channel::Sms => {
-            contacts.phone.iter().map(|number| (None, Destination::Phone { number: number.clone() })).collect()
-        }
+        Channel::Sms => contacts
+            .phone
+            .iter()
+            .map(|number| (None, Destination::Phone { number: number.clone() }))
+            .collect(),
     }
 }
 
@@ -102,6 +110,9 @@ async fn send(
         time_to_live: delivery.expires_at.map(|at| at.since(now)),
         urgent: delivery.lane <= Lane::High,
     };
+    if let Some(pace) = &equipment.pace {
+        pace.until_ready().await;
+    }
     let begun = Tick::now();
     let report = equipment.provider.send(&message).await;
     let latency = begun.elapsed();
@@ -115,7 +126,8 @@ async fn send(
             error = report.error,
             "the provider refuses Herald itself: its configuration or account there needs an operator"
         );
-        metrics::counter!("herald_provider_misconfigured_total", "provider" => equipment.provider.name()).increment(1);
+        metrics::counter!("herald_provider_misconfigured_total", "provider" => equipment.provider.name())
+            .increment(1);
     }
     let attempted = Attempted {
         device,
@@ -153,8 +165,11 @@ fn concluded(
     apply(&mut outcome, conclusion);
     outcome.provider = Some(equipment.provider.name());
     outcome.reference = made.iter().find_map(|(_, report)| report.reference.clone());
-    outcome.gone_devices =
-        made.iter().filter(|(_, report)| report.gone).filter_map(|(attempted, _)| attempted.device.clone()).collect();
+    outcome.gone_devices = made
+        .iter()
+        .filter(|(_, report)| report.gone)
+        .filter_map(|(attempted, _)| attempted.device.clone())
+        .collect();
     outcome.attempts = made.iter().map(|(attempted, _)| attempted.clone()).collect();
     outcome
 }
@@ -206,7 +221,13 @@ fn template_failed(delivery: &ClaimedDelivery, error: String) -> DeliveryOutcome
 
 /// What becomes of a delivery whose sender was cut off. `started`: it may have been sent, so the
 /// attempt is `unknown`, and it is retried as a transient one is. Else it just waits again.
-pub fn interrupted(held: &Holdings, started: bool, retry: &Retry, now: Instant, random: f64) -> DeliveryOutcome {
+pub fn interrupted(
+    held: &Holdings,
+    started: bool,
+    retry: &Retry,
+    now: Instant,
+    random: f64,
+) -> DeliveryOutcome {
     let mut outcome = DeliveryOutcome {
         id: held.id.clone(),
         claim: held.claim,

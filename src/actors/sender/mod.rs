@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use super::hand::{Hand, Room};
 use super::instance::Instance;
@@ -51,6 +52,15 @@ pub struct Equipment {
     pub outcomes: Addr<OutcomeWriter>,
     /// Sends at once.
     pub concurrency: usize,
+    /// Sends a second.
+    pub pace: Option<Arc<DefaultDirectRateLimiter>>,
+}
+
+/// Paces sends: one after the other, none saved up for a burst, since a provider counts in short
+/// windows.
+pub fn pace(per_second: f64) -> Option<Arc<DefaultDirectRateLimiter>> {
+    let period = Duration::try_from_secs_f64(1.0 / per_second).ok()?;
+    Some(Arc::new(RateLimiter::direct(Quota::with_period(period)?)))
 }
 
 /// The actor.
@@ -164,12 +174,14 @@ impl Sender {
     }
 
     fn start(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
+        crate::breakpoint!("sender");
         self.sending += 1;
         self.equipment.hand.start(&delivery.id);
         let equipment = self.equipment.clone();
         let id = delivery.id.clone();
         let attempt = async move { attempt::make(&equipment, delivery).await };
         ctx.spawn(attempt.into_actor(self).map(move |outcome, sender, ctx| {
+            crate::breakpoint!("sender_sent");
             sender.sending -= 1;
             sender.record(id, outcome, room, ctx);
             sender.send_what_waits(ctx);
@@ -177,7 +189,13 @@ impl Sender {
     }
 
     /// Has an outcome recorded; the delivery keeps its room until then.
-    fn record(&mut self, id: DeliveryId, outcome: DeliveryOutcome, room: Room, ctx: &mut SupervisedContext<Self>) {
+    fn record(
+        &mut self,
+        id: DeliveryId,
+        outcome: DeliveryOutcome,
+        room: Room,
+        ctx: &mut SupervisedContext<Self>,
+    ) {
         let outcomes = self.equipment.outcomes.clone();
         let recorded = async move {
             loop {

@@ -21,12 +21,16 @@ impl Sender {
         let work = async move {
             let _ = equipment.outcomes.send(FlushOutcomes).timeout(Duration::from_secs(10)).await;
             let instance = &equipment.instance;
-            let held = instance.store.held_by_earlier_lives(equipment.hand.channel(), instance.epoch(), life).await?;
+            let held = instance
+                .store
+                .held_by_earlier_lives(equipment.hand.channel(), instance.epoch(), life)
+                .await?;
             for delivery in held {
                 let started = equipment.hand.has_started(&delivery.id);
                 let retry = (equipment.retries)(&delivery.event_type, delivery.id.channel);
                 let outcome = interrupted(&delivery, started, &retry, instance.now(), rand::random());
-                let recorded = equipment.outcomes.send(RecordOutcome(outcome)).timeout(Duration::from_secs(10)).await;
+                let recorded =
+                    equipment.outcomes.send(RecordOutcome(outcome)).timeout(Duration::from_secs(10)).await;
                 if matches!(recorded, Ok(Ok(_))) {
                     equipment.hand.finish(&delivery.id);
                 }

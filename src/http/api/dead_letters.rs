@@ -19,7 +19,11 @@ const AT_ONCE: usize = 1_000;
 const KINDS: [&str; 3] = ["delivery", "work_item", "event"];
 
 /// What is dead, newest first.
-pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    api: web::Data<Api>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::Read)?;
     let mut query = Query::of(&request, &["kind", "channel", "error", "from", "to", "cursor", "limit"])?;
     let filter = DeadLetterFilter {
@@ -32,7 +36,9 @@ pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpReque
     };
     let limit = query.limit();
     let after = query.cursor("dead-letters").and_then(|cursor| match cursor {
-        Cursor::Id(id) => id.split_once(' ').and_then(|(at, id)| Some((Instant::parse(at).ok()?, id.to_owned()))),
+        Cursor::Id(id) => {
+            id.split_once(' ').and_then(|(at, id)| Some((Instant::parse(at).ok()?, id.to_owned())))
+        }
         Cursor::Position(_) => None,
     });
     query.finish()?;
@@ -73,8 +79,9 @@ struct SelectionFilter {
 
 impl Selection {
     fn read(body: &[u8]) -> Result<DeadLetterFilter, Problem> {
-        let selection: Self = serde_json::from_slice(body)
-            .map_err(|error| Problem::field("", format!("expected {{\"ids\": […]}} or {{\"filter\": {{…}}}}: {error}")))?;
+        let selection: Self = serde_json::from_slice(body).map_err(|error| {
+            Problem::field("", format!("expected {{\"ids\": […]}} or {{\"filter\": {{…}}}}: {error}"))
+        })?;
         match (selection.ids, selection.filter) {
             (Some(ids), None) if ids.len() <= AT_ONCE => {
                 Ok(DeadLetterFilter { ids: Some(ids), ..DeadLetterFilter::default() })
@@ -135,12 +142,9 @@ async fn resolve(
         let mut letters = api.instance.store.dead_letters(filter, None, one_more(AT_ONCE)).await?;
         let more = letters.len() > AT_ONCE;
         letters.truncate(AT_ONCE);
-        let (changed, _) = api.instance.store.resolve_dead_letters(api.instance.epoch(), letters, retry).await?;
-        let word = if retry {
-                "retried"
-        } else {
-            "discarded"
-        };
+        let (changed, _) =
+            api.instance.store.resolve_dead_letters(api.instance.epoch(), letters, retry).await?;
+        let word = if retry { "retried" } else { "discarded" };
         Answer::new(StatusCode::ACCEPTED, &json!({ word: changed, "more": more }))
     };
     once(api, caller, request, &body, call).await

@@ -117,7 +117,11 @@ fn show(event: EventRecord, caller: &Caller) -> Result<Shown, Problem> {
 }
 
 /// Searches events, newest first.
-pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    api: web::Data<Api>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::Read)?;
     let mut query = Query::of(
         &request,
@@ -158,7 +162,11 @@ pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpReque
 }
 
 /// One event.
-pub(super) async fn one(api: web::Data<Api>, caller: Caller, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn one(
+    api: web::Data<Api>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::Read)?;
     let found = if id.contains('\0') { None } else { api.instance.store.event(&id).await? };
     json(&show(found.ok_or_else(|| Problem::not_found("event"))?, &caller)?)

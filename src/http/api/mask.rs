@@ -61,7 +61,10 @@ mod tests {
     fn values_are_hidden_and_keys_are_not() {
         let masked = document(r#"{"amount":"1.00","of":{"name":"Ada","tags":["x",1,null]}}"#).to_string();
         assert_eq!(masked, r#"{"amount":"•••","of":{"name":"•••","tags":["•••","•••",null]}}"#);
-        assert_eq!(metadata(r#"{"source":"core","ip":"10.0.0.1"}"#).to_string(), r#"{"ip":"•••","source":"core"}"#);
+        assert_eq!(
+            metadata(r#"{"source":"core","ip":"10.0.0.1"}"#).to_string(),
+            r#"{"ip":"•••","source":"core"}"#
+        );
         assert_eq!(email(Some("ada@bank.example")).as_deref(), Some("a•••@•••.example"));
         assert_eq!(phone(Some("+265991234567")).as_deref(), Some("•••67"));
     }

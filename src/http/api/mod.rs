@@ -41,7 +41,9 @@ pub fn routes(app: &mut web::ServiceConfig) {
             .service(at("/dispatch/hold").route(web::post().to(controls::hold)))
             .service(at("/dispatch/resume").route(web::post().to(controls::release)))
             .service(
-                at("/sandbox/messages").route(web::get().to(sandbox::list)).route(web::delete().to(sandbox::clear)),
+                at("/sandbox/messages")
+                    .route(web::get().to(sandbox::list))
+                    .route(web::delete().to(sandbox::clear)),
             )
             .service(at("/tokens").route(web::get().to(tokens::list))),
     )

@@ -13,7 +13,11 @@ use crate::http::{Api, Caller, Problem, body};
 use crate::store::{DeadLetterFilter, NotificationFilter, NotificationRecord};
 
 /// Searches notifications, newest first.
-pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    api: web::Data<Api>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::Read)?;
     let mut query = Query::of(
         &request,
@@ -57,7 +61,11 @@ pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpReque
 }
 
 /// One notification, with its deliveries and attempts.
-pub(super) async fn one(api: web::Data<Api>, caller: Caller, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn one(
+    api: web::Data<Api>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::Read)?;
     let found = find(&api, &id).await?;
     respond(&found)
@@ -87,7 +95,8 @@ pub(super) async fn retry(
         let notification = find(&api, &id).await?;
         let filter = DeadLetterFilter { notification: Some(notification.id), ..DeadLetterFilter::default() };
         let letters = api.instance.store.dead_letters(filter, None, 100).await?;
-        let (retried, _) = api.instance.store.resolve_dead_letters(api.instance.epoch(), letters, true).await?;
+        let (retried, _) =
+            api.instance.store.resolve_dead_letters(api.instance.epoch(), letters, true).await?;
         Answer::new(StatusCode::ACCEPTED, &json!({ "retried": retried }))
     };
     once(&api, &caller, &request, &body, call).await

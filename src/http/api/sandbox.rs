@@ -12,7 +12,11 @@ use crate::http::{Api, Caller, Problem};
 use crate::store::SandboxMessage;
 
 /// The messages, newest first.
-pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub(super) async fn list(
+    api: web::Data<Api>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::Read)?;
     let mut query = Query::of(&request, &["event_id", "channel", "cursor", "limit"])?;
     let event_id = query.text("event_id");
@@ -25,8 +29,10 @@ pub(super) async fn list(api: web::Data<Api>, caller: Caller, request: HttpReque
     query.finish()?;
     let channel = channel.map(|channel| channel.to_string());
     let found = api.instance.store.sandbox_messages(event_id, channel, before, one_more(limit)).await?;
-    let page = Page::of(found, limit, |message: &SandboxMessage| Cursor::Position(message.id).encode("sandbox"));
-    let hide = |raw: Box<RawValue>| RawValue::from_string(mask::document(raw.get()).to_string()).unwrap_or(raw);
+    let page =
+        Page::of(found, limit, |message: &SandboxMessage| Cursor::Position(message.id).encode("sandbox"));
+    let hide =
+        |raw: Box<RawValue>| RawValue::from_string(mask::document(raw.get()).to_string()).unwrap_or(raw);
     let personal = caller.sees_personal();
     respond(&page.map(|mut message| {
         if !personal {

@@ -43,7 +43,11 @@ fn contacts_of(recipient: &Recipient) -> Contacts {
 }
 
 /// A recipient; the contacts only for who may see them.
-pub(super) async fn get(api: web::Data<Api>, caller: Caller, id: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn get(
+    api: web::Data<Api>,
+    caller: Caller,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::Read)?;
     let id = user_id(&id)?;
     let found = api.instance.store.contacts(vec![id]).await?;
@@ -54,7 +58,8 @@ pub(super) async fn get(api: web::Data<Api>, caller: Caller, id: web::Path<Strin
 fn show(contacts: &Contacts, id: i64, caller: &Caller) -> Value {
     let personal = caller.sees_personal();
     let devices = contacts.devices.iter().map(|(_, device)| {
-        let token = if personal { device.token.clone() } else { mask::text(Some(&device.token)).unwrap_or_default() };
+        let token =
+            if personal { device.token.clone() } else { mask::text(Some(&device.token)).unwrap_or_default() };
         json!({ "token": token, "platform": device.platform })
     });
     let devices: Vec<Value> = devices.collect();

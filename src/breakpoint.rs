@@ -1,0 +1,68 @@
+//! Break points: places where a test makes a process fail exactly where it hurts.
+//!
+//! `HERALD_BREAKPOINTS=notifier=panic@10,after_send=exit@3` makes the tenth passage of `notifier`
+//! panic, and the third of `after_send` end the process as `kill -9` would; `panic@10+` means the
+//! tenth and every later one. In a release build the points compile to nothing.
+
+/// A point that a test can make fail. It must be passed on the actor's own thread for its panic to be
+/// the actor's.
+#[macro_export]
+macro_rules! breakpoint {
+    ($name:literal) => {
+        #[cfg(debug_assertions)]
+        $crate::breakpoint::pass($name);
+    };
+}
+
+#[cfg(debug_assertions)]
+pub use enabled::pass;
+
+#[cfg(debug_assertions)]
+mod enabled {
+    use std::collections::HashMap;
+    use std::sync::LazyLock;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    enum Action {
+        Panic,
+        Exit,
+    }
+
+    struct Point {
+        action: Action,
+        at: u64,
+        ever_after: bool,
+        passed: AtomicU64,
+    }
+
+    static POINTS: LazyLock<HashMap<String, Point>> = LazyLock::new(|| {
+        let text = std::env::var("HERALD_BREAKPOINTS").unwrap_or_default();
+        text.split(',').filter_map(|part| parse(part.trim())).collect()
+    });
+
+    fn parse(text: &str) -> Option<(String, Point)> {
+        let (name, rest) = text.split_once('=')?;
+        let (action, at) = rest.split_once('@')?;
+        let action = match action {
+            "panic" => Action::Panic,
+            "exit" => Action::Exit,
+            _ => return None,
+        };
+        let ever_after = at.ends_with('+');
+        let at = at.trim_end_matches('+').parse().ok()?;
+        Some((name.to_owned(), Point { action, at, ever_after, passed: AtomicU64::new(0) }))
+    }
+
+    /// Passes a point: counts, and fails where it is told to.
+    #[expect(clippy::panic, reason = "on purpose, where a test asks for it")]
+    pub fn pass(name: &str) {
+        let Some(point) = POINTS.get(name) else { return };
+        let passage = point.passed.fetch_add(1, Relaxed) + 1;
+        if passage == point.at || (point.ever_after && passage > point.at) {
+            match point.action {
+                Action::Panic => panic!("a break point"),
+                Action::Exit => std::process::abort(),
+            }
+        }
+    }
+}
