@@ -14,6 +14,12 @@ pub(super) const BODY_LIMIT: usize = 64 * 1024;
 /// A longer `Retry-After` is cut to this: nothing should sleep for a year by another's mistake.
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// An idle connection is closed after this. Servers wait for minutes, firewalls forget sooner.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// How often an HTTP/2 connection in use is asked whether it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
 /// How long an HTTP provider waits.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpDeadlines {
@@ -36,15 +42,20 @@ pub(super) fn client(
     provider: &'static str,
     ca_file: Option<&Path>,
     deadlines: HttpDeadlines,
+    encrypted: bool,
 ) -> Result<reqwest::Client, ProviderError> {
     reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::client_config(provider, ca_file, &[b"h2", b"http/1.1"])?)
+        .tls_backend_preconfigured(tls::client_config(provider, ca_file, &[b"h2", b"http/1.1"], encrypted)?)
         .user_agent(concat!("herald/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(deadlines.connect.min(deadlines.total / 2))
         .timeout(deadlines.total)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .tcp_nodelay(true)
+        .pool_idle_timeout(IDLE)
+        // One HTTP/2 connection carries everything: a dead one would swallow message after message.
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .http2_keep_alive_timeout(deadlines.connect)
         .build()
         .map_err(|error| ProviderError {
             provider,

@@ -13,11 +13,13 @@ use super::ProviderError;
 ///
 /// # Errors
 ///
-/// When `ca_file` cannot be read or holds no certificate, or when nobody at all would be trusted.
+/// When `ca_file` cannot be read or holds no certificate, or when nobody at all would be trusted although
+/// TLS is `required`.
 pub(super) fn client_config(
     provider: &'static str,
     ca_file: Option<&Path>,
     alpn: &[&[u8]],
+    required: bool,
 ) -> Result<ClientConfig, ProviderError> {
     let problem = |problem: String| ProviderError { provider, problem };
     let mut roots = RootCertStore::empty();
@@ -41,7 +43,7 @@ pub(super) fn client_config(
             })?;
         }
     }
-    if roots.is_empty() {
+    if required && roots.is_empty() {
         return Err(problem(
             "no certificate authority is known: install the system's (ca-certificates) or set tls.ca_file"
                 .into(),

@@ -61,7 +61,7 @@ fn decode_words(value: &str) -> String {
         };
         let Some((text, after)) = text.split_once("?=") else { break };
         // White space between two encoded words is not shown.
-        if !(before.trim().is_empty() && !decoded.is_empty()) {
+        if !before.trim().is_empty() || decoded.is_empty() {
             decoded.push_str(before);
         }
         decoded.push_str(&match encoding {

@@ -26,7 +26,7 @@ fn config(peer: &FcmPeer) -> FcmConfig {
 }
 
 fn fcm(peer: &FcmPeer) -> Fcm {
-    let deadlines = HttpDeadlines { connect: Duration::from_millis(400), total: Duration::from_millis(800) };
+    let deadlines = HttpDeadlines { connect: Duration::from_millis(700), total: Duration::from_millis(1500) };
     Fcm::with_deadlines(config(peer), deadlines).unwrap()
 }
 

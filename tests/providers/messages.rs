@@ -8,7 +8,7 @@ use herald::{
 };
 
 /// A text with everything that breaks a form.
-pub const NASTY: &str = "He said \"5 < 6 & 7 > 6\"\nO'Brien + 100% = £5 \\ 😀 {{ id }} {% x %}";
+pub(crate) const NASTY: &str = "He said \"5 < 6 & 7 > 6\"\nO'Brien + 100% = £5 \\ 😀 {{ id }} {% x %}";
 
 fn outgoing(number: i64, channel: Channel, to: Destination, content: Content) -> Outgoing {
     Outgoing {
@@ -23,7 +23,7 @@ fn outgoing(number: i64, channel: Channel, to: Destination, content: Content) ->
     }
 }
 
-pub fn email(number: i64, address: &str) -> Outgoing {
+pub(crate) fn email(number: i64, address: &str) -> Outgoing {
     let to = Destination::Mailbox { address: address.into(), name: Some("Chisomo Banda".into()) };
     let content = Content::Email {
         subject: format!("Payment {number}"),
@@ -33,13 +33,13 @@ pub fn email(number: i64, address: &str) -> Outgoing {
     outgoing(number, Channel::Email, to, content)
 }
 
-pub fn push(number: i64, token: &str) -> Outgoing {
+pub(crate) fn push(number: i64, token: &str) -> Outgoing {
     let to = Destination::Device { token: token.into(), platform: Platform::Android };
     let content = Content::Push { title: format!("title {number}"), body: NASTY.into() };
     outgoing(number, Channel::Push, to, content)
 }
 
-pub fn sms(number: i64, phone: &str) -> Outgoing {
+pub(crate) fn sms(number: i64, phone: &str) -> Outgoing {
     let to = Destination::Phone { number: phone.into() };
     outgoing(number, Channel::Sms, to, Content::Sms { text: NASTY.into(), segments: 2 })
 }

@@ -61,7 +61,8 @@ impl Fcm {
             account.project_id
         );
         let url = Url::parse(&url).map_err(|error| problem(format!("the project's URL is none: {error}")))?;
-        let client = http_client::client(NAME, config.ca_file.as_deref(), deadlines)?;
+        let encrypted = url.scheme() == "https" || account.token_uri.scheme() == "https";
+        let client = http_client::client(NAME, config.ca_file.as_deref(), deadlines, encrypted)?;
         Ok(Self { tokens: Tokens::new(client.clone(), account), client, url })
     }
 

@@ -60,7 +60,8 @@ pub(super) struct Account {
     client_email: String,
     key_id: Option<String>,
     key: RsaKeyPair,
-    token_uri: Url,
+    /// Where tokens are asked for.
+    pub(super) token_uri: Url,
 }
 
 impl Account {

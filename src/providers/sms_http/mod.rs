@@ -104,7 +104,7 @@ impl SmsHttp {
             Rules::compile(&config.accepted, config.permanent.as_deref(), config.reference.as_deref())
                 .map_err(problem)?;
         let encrypted = target.scheme() == "https";
-        let client = http_client::client(NAME, config.ca_file.as_deref(), deadlines)?;
+        let client = http_client::client(NAME, config.ca_file.as_deref(), deadlines, encrypted)?;
         Ok(Self { client, method, headers, url, body, rules, deadlines, address, encrypted })
     }
 

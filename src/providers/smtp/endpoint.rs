@@ -56,6 +56,11 @@ impl Endpoint {
         let url = Url::parse(url).map_err(|error| {
             format!("email.smtp.url is no URL ({error}): write smtp://user:password@host:port, with special characters of the password percent-encoded")
         })?;
+        let mut security = match url.scheme() {
+            "smtp" => Security::StartTls,
+            "smtps" => Security::Implicit,
+            other => return Err(format!("email.smtp.url has the scheme `{other}`: use smtp or smtps")),
+        };
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
         if host.is_empty() {
             return Err("email.smtp.url names no host".into());
@@ -63,11 +68,6 @@ impl Endpoint {
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err("email.smtp.url has a path, which means nothing here: remove it".into());
         }
-        let mut security = match url.scheme() {
-            "smtp" => Security::StartTls,
-            "smtps" => Security::Implicit,
-            other => return Err(format!("email.smtp.url has the scheme `{other}`: use smtp or smtps")),
-        };
         for (key, value) in url.query_pairs() {
             match (&*key, &*value) {
                 ("tls", "none") if security == Security::Implicit => {

@@ -94,7 +94,7 @@ impl Smtp {
         let from = Mailbox::new(from.name.as_deref().and_then(mail::clean_name), from.email);
         let mut endpoint = Endpoint::parse(&config.url, from.email.domain()).map_err(problem)?;
         if endpoint.security.is_encrypted() {
-            endpoint.tls = Some(Arc::new(tls::client_config(NAME, config.ca_file.as_deref(), &[])?));
+            endpoint.tls = Some(Arc::new(tls::client_config(NAME, config.ca_file.as_deref(), &[], true)?));
         }
         Ok(Self { endpoint, from, deadlines, pool: Pool::new(config.connections.max(1)) })
     }
