@@ -30,7 +30,7 @@ pub struct Conflict {
 }
 
 /// What a group is answered.
-pub type GroupAnswer = Result<Vec<Appended>, Conflict>;
+pub(super) type GroupAnswer = Result<Vec<Appended>, Conflict>;
 
 /// An event as the insert binds it.
 #[derive(Serialize)]
