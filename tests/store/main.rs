@@ -1,6 +1,11 @@
 //! The store's conformance suite: what it promises, on SQLite and on PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "tests do what actors must not")]
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests do what actors must not"
+)]
 
 mod support;
 

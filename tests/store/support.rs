@@ -175,7 +175,9 @@ pub fn sqlite_file() -> (Location, tempfile::TempDir) {
 pub fn server() -> PostgresConfig {
     let url = std::env::var("HERALD_TEST_POSTGRES_URL")
         .unwrap_or_else(|_| panic!("run as `bash tests/run`, or set HERALD_TEST_POSTGRES_URL"));
-    PostgresConfig::new(url)
+    let mut config = PostgresConfig::new(url);
+    config.ca_file = std::env::var_os("HERALD_TEST_POSTGRES_CA").map(Into::into);
+    config
 }
 
 /// A database that nobody has used yet.
