@@ -10,5 +10,8 @@
 mod support;
 
 mod append;
+mod claim;
+mod handle;
 mod migrate;
 mod queue;
+mod record;
