@@ -202,10 +202,10 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Full | IngestError::NoAnswer => Self::unavailable(error.to_string()),
-            IngestError::Refused(AppendError::Conflict(conflict)) => Self::conflict(
-                format!("/{}/id", conflict.index),
-                "an event with this id exists, with other content",
-            ),
+            IngestError::Refused(AppendError::Conflict(conflict)) => {
+                let detail = format!("the event `{}` exists, with other content", conflict.id);
+                Self::conflict(format!("/{}/id", conflict.index), &detail)
+            }
             IngestError::Refused(AppendError::Store(error)) => error.into(),
         }
     }
