@@ -40,6 +40,9 @@ pub(super) async fn check(config: &Config, json: bool) -> Result<(), CommandErro
         Err(error) => Err(CommandError::from(error).to_string()),
     };
     note(&format!("migrations{pending_note}"), migrations);
+    if let Some(server) = serve::redis(config)? {
+        note("redis", server.ping().await.map_err(|error| error.to_string()));
+    }
     note(
         "templates",
         Templates::load(config.templates.dir.as_deref()).map(drop).map_err(|error| error.to_string()),

@@ -15,7 +15,7 @@ use actix_web::{App, HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::broadcast;
 
-use crate::actors::{Ingest, Instance, NotificationsChanged};
+use crate::actors::{BusCounts, Ingest, Instance, NotificationsChanged};
 use crate::domain::Channel;
 use crate::supervision::Board;
 
@@ -38,6 +38,8 @@ pub struct Api {
     pub serves_metrics: bool,
     /// Changes of notifications, for those who watch.
     pub changes: broadcast::Sender<NotificationsChanged>,
+    /// What goes over Redis, where one is configured.
+    pub redis: Option<Arc<BusCounts>>,
     /// What carries each channel, by name.
     pub providers: Vec<(Channel, &'static str)>,
     /// Tokens that were looked up a moment ago.
