@@ -20,7 +20,7 @@ use crate::actors::{
 };
 use crate::config::{Config, DatabaseUrl};
 use crate::domain::{Channel, Scope, Scopes};
-use crate::http::{self, Api, login_secret};
+use crate::http::{self, Api, Dashboard, login_secret};
 use crate::providers::sandbox::{Behaviour, Sandbox};
 use crate::store::{Location, Login, MigrationMode, PostgresConfig, Store};
 use crate::supervision::{Observation, Stall, io_runtime, watch};
@@ -156,6 +156,10 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         changes: runtime.changes.clone(),
         providers,
         tokens: Default::default(),
+        dashboard: Dashboard::new(
+            config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),
+            config.limits.live_feed.clients,
+        ),
     });
     let listening = |bind| move |cause| CommandError::Io { what: format!("cannot listen on {bind}"), cause };
     let bind = config.server.bind;
