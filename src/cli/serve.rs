@@ -20,7 +20,7 @@ use crate::actors::{
 };
 use crate::config::{Config, DatabaseUrl};
 use crate::domain::{Channel, Scope, Scopes};
-use crate::http::{self, Api, login_secret};
+use crate::http::{self, Api, Dashboard, login_secret};
 use crate::providers::sandbox::{Behaviour, Sandbox};
 use crate::store::{Location, Login, MigrationMode, PostgresConfig, Store};
 use crate::supervision::{Observation, Stall, io_runtime, watch};
@@ -158,6 +158,10 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         redis: config.redis.url.is_some().then(|| Arc::clone(&runtime.bus_counts)),
         providers,
         tokens: Default::default(),
+        dashboard: Dashboard::new(
+            config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),
+            config.limits.live_feed.clients,
+        ),
     });
     let listening = |bind| move |cause| CommandError::Io { what: format!("cannot listen on {bind}"), cause };
     let bind = config.server.bind;

@@ -37,6 +37,16 @@ impl Problem {
         }
     }
 
+    /// What kind of problem it is, in words.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// What went wrong this time, and what to do.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// 400: each error names the field.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
