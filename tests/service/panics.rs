@@ -243,9 +243,12 @@ async fn a_poison_event_is_given_up() {
     assert!(letter["error"].as_str().unwrap().contains("crashed 3 times"), "{letter}");
     let event = load.api.get("/v1/events/poison").await.expect(200).body;
     assert_eq!(event["outcome"], "failed", "{event}");
-    let actors = load.actors().await;
-    let notifier = actors.iter().find(|actor| actor["name"] == "notifier").unwrap();
-    assert_eq!(notifier["restarts"], 3, "{notifier}");
+    wait_until(SOON, "the third restart, and no further one", async || {
+        let actors = load.actors().await;
+        let notifier = actors.iter().find(|actor| actor["name"] == "notifier").unwrap();
+        (notifier["restarts"] == 3 && notifier["state"] == "running").then_some(())
+    })
+    .await;
     assert!(load.herald.is_running());
 
     load.herald.kill9().await;
