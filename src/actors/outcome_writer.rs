@@ -11,9 +11,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
+use super::event_publisher::EventPublisher;
 use super::instance::Instance;
 use super::messages::{FlushOutcomes, NotificationsChanged, PublishEvents, RecordOutcome};
-use super::publisher::EventPublisher;
 use crate::store::{DeliveryOutcome, StoreError};
 use crate::supervision::SupervisedContext;
 

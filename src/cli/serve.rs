@@ -15,12 +15,12 @@ use tokio::runtime::Runtime as IoRuntime;
 use super::channels::channels;
 use super::error::CommandError;
 use crate::actors::{
-    Defaults, Hand, Instance, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings, Setup,
-    Subscriptions, build,
+    Defaults, Hand, Instance, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings,
+    Setup, Subscriptions, build,
 };
 use crate::config::{Config, DatabaseUrl};
 use crate::domain::{Channel, Scope, Scopes};
-use crate::http::{self, Api, login_secret};
+use crate::http::{self, Api, Dashboard, login_secret};
 use crate::providers::sandbox::{Behaviour, Sandbox};
 use crate::store::{Location, Login, MigrationMode, PostgresConfig, Store};
 use crate::supervision::{Observation, Stall, io_runtime, watch};
@@ -139,6 +139,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         retries: retries(config),
         channels,
         backlog: config.limits.live_feed.backlog,
+        redis: redis(config)?.map(|server| (server, config.redis.adopt_after)),
     };
     let mut runtime = build(setup, io)?;
     runtime.tree = runtime.tree.observed_by(note);
@@ -154,8 +155,13 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         metrics,
         serves_metrics: config.metrics.bind.is_none(),
         changes: runtime.changes.clone(),
+        redis: config.redis.url.is_some().then(|| Arc::clone(&runtime.bus_counts)),
         providers,
         tokens: Default::default(),
+        dashboard: Dashboard::new(
+            config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),
+            config.limits.live_feed.clients,
+        ),
     });
     let listening = |bind| move |cause| CommandError::Io { what: format!("cannot listen on {bind}"), cause };
     let bind = config.server.bind;
@@ -236,6 +242,14 @@ async fn register(config: &Config, store: &Store) -> Result<Arc<Instance>, Comma
         sandbox_keep: SANDBOX_KEEP,
     };
     Ok(Arc::new(Instance::new(store.clone(), settings, name, epoch, now, hands)))
+}
+
+/// The Redis server, if one is configured.
+pub(super) fn redis(config: &Config) -> Result<Option<RedisServer>, CommandError> {
+    let server = |url: &crate::config::SecretUrl| {
+        RedisServer::new(url.expose().as_str(), config.tls.ca_file.as_deref())
+    };
+    Ok(config.redis.url.as_ref().map(server).transpose()?)
 }
 
 fn retries(config: &Config) -> Retries {

@@ -11,6 +11,7 @@
 //! * A file a concern; each holds its statements, its flows and the rows that it gives.
 
 mod append;
+mod attention;
 mod checkout;
 mod claim;
 mod controls;
@@ -29,6 +30,7 @@ mod recipients;
 mod reconcile;
 mod record;
 mod sandbox;
+mod sessions;
 mod shift;
 mod sqlite;
 mod statement;

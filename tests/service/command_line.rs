@@ -66,15 +66,3 @@ async fn a_herald_that_cannot_be_reached_exits_1() {
     assert_ne!(ended.code, Some(0));
     assert!(ended.stderr.contains("missing.json"), "{}", ended.stderr);
 }
-
-#[tokio::test]
-async fn the_openapi_document_names_every_call() {
-    let herald = Herald::prepare(Db::Sqlite, &[], "").await;
-    let document = herald.run(&["openapi"]).await.code(0).json();
-    let paths = document["paths"].as_object().unwrap();
-    for call in
-        ["/v1/events", "/v1/events/{id}", "/v1/notifications", "/v1/users/{id}", "/v1/dead-letters/retry"]
-    {
-        assert!(paths.contains_key(call), "{call} is not in the document");
-    }
-}

@@ -13,6 +13,9 @@ mod ingest;
 mod kill9;
 mod lists;
 mod outbox;
+#[path = "../peers/mod.rs"]
+mod peers;
+mod providers;
 mod redis;
 mod runtime;
 mod tokens;

@@ -62,7 +62,7 @@ async fn a_bad_line_keeps_the_whole_file_out(db: Db) {
     let cases = [
         (csv.as_str(), &["3", "4"][..], &["email", "phone"][..]),
         (ndjson, &["2", "4", "5"], &["phone", "colour", "id"]),
-        ("id,email,colour\n1,ann@example.com,red\n", &["1"], &["colour"]),
+        ("id,email,colour\n1,ann@example.com,red\n", &["1"], &["column 3"]),
         ("email\nann@example.com\n", &["1"], &["id"]),
         (&format!("{HEADER}1,Ann\n"), &["2"], &[]),
     ];
