@@ -18,7 +18,7 @@ use diesel::sqlite::Sqlite;
 /// caches by text, except for `sql_query`, `UPDATE` and inserts of a `Vec`, which it prepares anew
 /// at each call.
 #[derive(Debug, Clone)]
-pub struct Statement<Row = ()> {
+pub(super) struct Statement<Row = ()> {
     postgres: Cow<'static, str>,
     sqlite: Cow<'static, str>,
     binds: Vec<Bind>,
@@ -27,11 +27,9 @@ pub struct Statement<Row = ()> {
 
 /// A value for a `?`.
 #[derive(Debug, Clone)]
-pub enum Bind {
+pub(super) enum Bind {
     /// `TEXT`, also for a JSON array of rows.
     Text(String),
-    /// `TEXT` or NULL.
-    OptText(Option<String>),
     /// `BIGINT`.
     BigInt(i64),
     /// `BIGINT` or NULL.
@@ -42,7 +40,7 @@ pub enum Bind {
 
 impl<Row> Statement<Row> {
     /// A statement of two texts with the same number of `?`.
-    pub fn new(
+    pub(super) fn new(
         postgres: impl Into<Cow<'static, str>>,
         sqlite: impl Into<Cow<'static, str>>,
         binds: Vec<Bind>,
@@ -51,7 +49,7 @@ impl<Row> Statement<Row> {
     }
 
     /// A statement that both dialects spell the same.
-    pub fn same(text: impl Into<Cow<'static, str>>, binds: Vec<Bind>) -> Self {
+    pub(super) fn same(text: impl Into<Cow<'static, str>>, binds: Vec<Bind>) -> Self {
         let text = text.into();
         Self { postgres: text.clone(), sqlite: text, binds, row: PhantomData }
     }
@@ -60,7 +58,6 @@ impl<Row> Statement<Row> {
     where
         DB: Backend + HasSqlType<Text> + HasSqlType<BigInt> + HasSqlType<Double>,
         String: ToSql<Text, DB>,
-        Option<String>: ToSql<Nullable<Text>, DB>,
         i64: ToSql<BigInt, DB>,
         Option<i64>: ToSql<Nullable<BigInt>, DB>,
         f64: ToSql<Double, DB>,
@@ -70,7 +67,6 @@ impl<Row> Statement<Row> {
             if index > 0 {
                 match binds.next() {
                     Some(Bind::Text(value)) => out.push_bind_param::<Text, _>(value)?,
-                    Some(Bind::OptText(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                     Some(Bind::OptBigInt(value)) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
                     Some(Bind::BigInt(value)) => out.push_bind_param::<BigInt, _>(value)?,
                     Some(Bind::Double(value)) => out.push_bind_param::<Double, _>(value)?,

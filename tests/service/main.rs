@@ -12,7 +12,9 @@ mod harness;
 mod ingest;
 mod kill9;
 mod lists;
+mod order;
 mod outbox;
+mod panics;
 #[path = "../peers/mod.rs"]
 mod peers;
 mod providers;

@@ -133,12 +133,17 @@ async fn send(
         device,
         outcome: report.outcome,
         provider: Some(equipment.provider.name()),
-        code: report.code.clone(),
-        error: report.error.clone(),
-        reference: report.reference.clone(),
+        code: report.code.as_deref().map(plain),
+        error: report.error.as_deref().map(plain),
+        reference: report.reference.as_deref().map(plain),
         latency_ms: i64::try_from(latency.as_millis()).ok(),
     };
     (attempted, report)
+}
+
+/// What a provider said, as it can be stored and shown: one line, of a length that is read.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }
 
 fn concluded(
@@ -149,10 +154,10 @@ fn concluded(
 ) -> DeliveryOutcome {
     let tries: Vec<Try<'_>> = made
         .iter()
-        .map(|(_, report)| Try {
+        .map(|(attempted, report)| Try {
             outcome: report.outcome,
             retry_after: report.retry_after,
-            error: report.error.as_deref().or(report.code.as_deref()),
+            error: attempted.error.as_deref().or(attempted.code.as_deref()),
         })
         .collect();
     let past = Past {
@@ -164,7 +169,7 @@ fn concluded(
     let mut outcome = unchanged(delivery, conclusion.state);
     apply(&mut outcome, conclusion);
     outcome.provider = Some(equipment.provider.name());
-    outcome.reference = made.iter().find_map(|(_, report)| report.reference.clone());
+    outcome.reference = made.iter().find_map(|(attempted, _)| attempted.reference.clone());
     outcome.gone_devices = made
         .iter()
         .filter(|(_, report)| report.gone)

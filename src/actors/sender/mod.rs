@@ -7,7 +7,7 @@
 mod attempt;
 mod recovery;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +70,8 @@ pub struct Sender {
     /// In hand and not started, by lane.
     waiting: BTreeMap<Lane, VecDeque<(ClaimedDelivery, Room)>>,
     /// In hand: waiting, being sent, or being recorded.
-    in_hand: HashSet<DeliveryId>,
+    /// Each with the number of its attempt.
+    in_hand: HashMap<DeliveryId, i64>,
     sending: usize,
     claiming: bool,
     /// Whether more may be due than the last claim had room for.
@@ -87,7 +88,7 @@ impl Sender {
             equipment,
             life,
             waiting: BTreeMap::new(),
-            in_hand: HashSet::new(),
+            in_hand: HashMap::new(),
             sending: 0,
             claiming: false,
             more: false,
@@ -104,7 +105,10 @@ impl Sender {
     }
 
     fn take(&mut self, delivery: ClaimedDelivery, room: Room) {
-        if self.in_hand.insert(delivery.id.clone()) {
+        // The next attempt may be claimed before this actor has heard that the last one is recorded.
+        let is_new = self.in_hand.get(&delivery.id).is_none_or(|attempt| *attempt < delivery.attempt);
+        if is_new {
+            self.in_hand.insert(delivery.id.clone(), delivery.attempt);
             self.waiting.entry(delivery.lane).or_default().push_back((delivery, room));
         }
     }
@@ -176,26 +180,20 @@ impl Sender {
     fn start(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
         crate::breakpoint!("sender");
         self.sending += 1;
-        self.equipment.hand.start(&delivery.id);
+        self.equipment.hand.start(&delivery.id, delivery.attempt);
         let equipment = self.equipment.clone();
-        let id = delivery.id.clone();
         let attempt = async move { attempt::make(&equipment, delivery).await };
-        ctx.spawn(attempt.into_actor(self).map(move |outcome, sender, ctx| {
+        ctx.spawn(attempt.into_actor(self).map(|outcome, sender, ctx| {
             crate::breakpoint!("sender_sent");
             sender.sending -= 1;
-            sender.record(id, outcome, room, ctx);
+            sender.record(outcome, room, ctx);
             sender.send_what_waits(ctx);
         }));
     }
 
     /// Has an outcome recorded; the delivery keeps its room until then.
-    fn record(
-        &mut self,
-        id: DeliveryId,
-        outcome: DeliveryOutcome,
-        room: Room,
-        ctx: &mut SupervisedContext<Self>,
-    ) {
+    fn record(&mut self, outcome: DeliveryOutcome, room: Room, ctx: &mut SupervisedContext<Self>) {
+        let (id, attempt) = (outcome.id.clone(), outcome.attempt);
         let outcomes = self.equipment.outcomes.clone();
         let recorded = async move {
             loop {
@@ -211,9 +209,11 @@ impl Sender {
         };
         ctx.spawn(recorded.into_actor(self).map(move |recorded, sender, ctx| {
             if recorded {
-                sender.equipment.hand.finish(&id);
+                sender.equipment.hand.finish(&id, attempt);
             }
-            sender.in_hand.remove(&id);
+            if sender.in_hand.get(&id) == Some(&attempt) {
+                sender.in_hand.remove(&id);
+            }
             drop(room);
             if sender.more {
                 sender.claim_due(ctx);
@@ -225,7 +225,7 @@ impl Sender {
     fn give_back(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
         let outcome = attempt::unchanged(&delivery, DeliveryState::Pending);
         self.equipment.hand.leave_waiting();
-        self.record(delivery.id, outcome, room, ctx);
+        self.record(outcome, room, ctx);
     }
 }
 

@@ -1,6 +1,6 @@
 //! A running Herald.
 
-use std::{net::TcpListener, path::Path};
+use std::{net::TcpListener, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -115,6 +115,16 @@ impl Herald {
         let process = self.process.take().unwrap();
         process.signal("KILL");
         process.end(SOON).await;
+    }
+
+    /// Waits for an end that nobody asked for; gives its code, and none where a signal was the cause.
+    pub(crate) async fn ended(&mut self, limit: Duration) -> Option<i32> {
+        self.process.take().unwrap().end(limit).await
+    }
+
+    /// Whether the process that was started last runs on.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// Asks the process to stop; it must end cleanly.

@@ -1,0 +1,14 @@
+//! The store's conformance suite: what it promises, on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests do what actors must not"
+)]
+
+mod support;
+
+mod append;
+mod migrate;
+mod queue;
