@@ -1,5 +1,6 @@
 //! `herald check`: reaches everything that the configuration names, and sends nothing.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -7,7 +8,7 @@ use serde_json::json;
 use super::channels::channels;
 use super::{CommandError, say, serve};
 use crate::actors::SandboxStore;
-use crate::config::Config;
+use crate::config::{Config, DatabaseUrl};
 use crate::domain::Channel;
 use crate::providers::sandbox::Sandbox;
 use crate::store::{MigrationMode, Store};
@@ -26,7 +27,13 @@ pub(super) async fn check(config: &Config, json: bool) -> Result<(), CommandErro
     };
     let location = serve::location(config);
     let store = Store::open(&location, tokio::runtime::Handle::current())?;
-    note("database", store.ping().await.map_err(|error| CommandError::from(error).to_string()));
+    match &config.database.url {
+        // To ask it would make it.
+        DatabaseUrl::Sqlite(path) if location.is_missing() => {
+            note("database (does not exist yet; the first start makes it)", folder_is_there(path));
+        }
+        _ => note("database", store.ping().await.map_err(|error| CommandError::from(error).to_string())),
+    }
     let mut pending_note = String::new();
     let migrations = match Store::migrate(&location, MigrationMode::Check).await {
         Ok(pending) => {
@@ -58,6 +65,15 @@ pub(super) async fn check(config: &Config, json: bool) -> Result<(), CommandErro
         Err(error) => note("channels", Err(error.to_string())),
     }
     report(&checked, json)
+}
+
+/// Whether the folder of a file that is to be made is there.
+fn folder_is_there(path: &Path) -> Result<(), String> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(format!("the folder {} does not exist; make it, or change database.url", folder.display()))
 }
 
 fn report(checked: &[Checked], json: bool) -> Result<(), CommandError> {

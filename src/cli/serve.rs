@@ -75,25 +75,22 @@ pub(super) fn location(config: &Config) -> Location {
     }
 }
 
-/// One process for a SQLite file, and a file that only its owner may read.
+/// One process for a SQLite file.
 fn lock(config: &Config) -> Result<Option<File>, CommandError> {
     let DatabaseUrl::Sqlite(path) = &config.database.url else { return Ok(None) };
-    let open = |path: &Path| {
-        let mut options = File::options();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options
-            .open(path)
-            .map_err(|cause| CommandError::Io { what: format!("cannot open {}", path.display()), cause })
-    };
     let mut name = path.clone().into_os_string();
     name.push(".lock");
-    let file = open(Path::new(&name))?;
+    let mut options = File::options();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&name).map_err(|cause| CommandError::Io {
+        what: format!("cannot open {}", Path::new(&name).display()),
+        cause,
+    })?;
     if file.try_lock().is_err() {
         return Err(CommandError::InUse(path.display().to_string()));
     }
-    open(path)?;
     Ok(Some(file))
 }
 
