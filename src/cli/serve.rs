@@ -18,7 +18,7 @@ use crate::actors::{
     Defaults, Hand, Instance, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings,
     Setup, Subscriptions, build,
 };
-use crate::config::{Config, DatabaseUrl};
+use crate::config::{Config, DatabaseUrl, without_effect};
 use crate::domain::{Channel, Scope, Scopes};
 use crate::http::{self, Api, Dashboard, login_secret};
 use crate::providers::sandbox::{Behaviour, Sandbox};
@@ -95,6 +95,9 @@ fn lock(config: &Config) -> Result<Option<File>, CommandError> {
 }
 
 async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(), CommandError> {
+    for setting in without_effect(config) {
+        tracing::warn!(%setting, "this setting has no effect yet");
+    }
     let templates = Arc::new(Templates::load(config.templates.dir.as_deref())?);
     let location = location(config);
     let handle = io.handle().clone();
