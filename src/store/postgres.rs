@@ -88,6 +88,11 @@ impl Connector {
     ///
     /// [`StoreError::Config`].
     pub(super) fn new(config: &Config) -> Result<Self, StoreError> {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if config.schema.is_empty() || config.schema.len() > 63 || !config.schema.bytes().all(word) {
+            let rule = "`schema` must be 1 to 63 letters, digits and `_`";
+            return Err(StoreError::Config(rule.to_owned()));
+        }
         // The cause alone: tokio-postgres names the bad part of the URL, never the password.
         let invalid = |error: tokio_postgres::Error| StoreError::Config(chain(&error));
         let mut parsed: tokio_postgres::Config = config.url.parse().map_err(invalid)?;

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "nothing in a test is supervised")]
 
 mod bad_input;
+mod bounds;
 mod command_line;
 mod dead_letters;
 mod handling;
@@ -20,5 +21,6 @@ mod peers;
 mod providers;
 mod redis;
 mod runtime;
+mod several;
 mod tokens;
 mod users_import;

@@ -10,5 +10,13 @@
 mod support;
 
 mod append;
+mod claim;
+mod handle;
+mod instances;
 mod migrate;
+mod outage;
+mod people;
 mod queue;
+mod reads;
+mod record;
+mod values;

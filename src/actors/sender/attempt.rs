@@ -210,16 +210,27 @@ fn ended(delivery: &ClaimedDelivery, state: DeliveryState, reason: &str) -> Deli
     DeliveryOutcome { reason: Some(reason.to_owned()), ..unchanged(delivery, state) }
 }
 
+/// The same delivery, dead, with nothing in its record that a database could refuse.
+pub(super) fn unrecordable(outcome: DeliveryOutcome) -> DeliveryOutcome {
+    let error = "what came of it could not be recorded: it may have been sent";
+    DeliveryOutcome {
+        state: DeliveryState::Dead,
+        reason: Some(error.to_owned()),
+        wait: None,
+        reference: None,
+        template_version: None,
+        attempts: vec![Attempted { error: Some(error.to_owned()), ..Attempted::of(AttemptOutcome::Unknown) }],
+        gone_devices: Vec::new(),
+        ..outcome
+    }
+}
+
 /// A template that cannot be rendered fails the same way every time: permanent, on this delivery alone.
 fn template_failed(delivery: &ClaimedDelivery, error: String) -> DeliveryOutcome {
     let attempted = Attempted {
-        device: None,
-        outcome: AttemptOutcome::Permanent,
-        provider: None,
         code: Some("template".to_owned()),
         error: Some(error.clone()),
-        reference: None,
-        latency_ms: None,
+        ..Attempted::of(AttemptOutcome::Permanent)
     };
     DeliveryOutcome { attempts: vec![attempted], ..ended(delivery, DeliveryState::Dead, &error) }
 }
@@ -251,15 +262,9 @@ pub fn interrupted(
     };
     if started {
         let error = "the sender was cut off: it may have been sent";
-        outcome.attempts.push(Attempted {
-            device: None,
-            outcome: AttemptOutcome::Unknown,
-            provider: None,
-            code: None,
-            error: Some(error.to_owned()),
-            reference: None,
-            latency_ms: None,
-        });
+        outcome
+            .attempts
+            .push(Attempted { error: Some(error.to_owned()), ..Attempted::of(AttemptOutcome::Unknown) });
         let tries = [Try { outcome: AttemptOutcome::Unknown, retry_after: None, error: Some(error) }];
         let past = Past {
             retries: u32::try_from(held.retries).unwrap_or(u32::MAX),

@@ -32,6 +32,9 @@ const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// The wait before a claim that the database did not answer is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
+/// How long the answer of the outcome writer is waited for.
+const RECORDED_WITHIN: Duration = Duration::from_secs(30);
+
 /// How deliveries of a channel are retried, by the event's type.
 pub type Retries = Arc<dyn Fn(&str, Channel) -> Retry + Send + Sync>;
 
@@ -195,22 +198,9 @@ impl Sender {
     fn record(&mut self, outcome: DeliveryOutcome, room: Room, ctx: &mut SupervisedContext<Self>) {
         let (id, attempt) = (outcome.id.clone(), outcome.attempt);
         let outcomes = self.equipment.outcomes.clone();
-        let recorded = async move {
-            loop {
-                match outcomes.send(RecordOutcome(outcome.clone())).timeout(Duration::from_secs(30)).await {
-                    Ok(Ok(_)) => return true,
-                    Ok(Err(error)) if error.is_transient() => {}
-                    Ok(Err(_)) => return false,
-                    // The writer crashed or is slow. The claim makes a second record harmless.
-                    Err(_) => {}
-                }
-                actix::clock::sleep(AGAIN_AFTER).await;
-            }
-        };
-        ctx.spawn(recorded.into_actor(self).map(move |recorded, sender, ctx| {
-            if recorded {
-                sender.equipment.hand.finish(&id, attempt);
-            }
+        let recorded = record_until_taken(outcomes, outcome);
+        ctx.spawn(recorded.into_actor(self).map(move |(), sender, ctx| {
+            sender.equipment.hand.finish(&id, attempt);
             if sender.in_hand.get(&id) == Some(&attempt) {
                 sender.in_hand.remove(&id);
             }
@@ -226,6 +216,29 @@ impl Sender {
         let outcome = attempt::unchanged(&delivery, DeliveryState::Pending);
         self.equipment.hand.leave_waiting();
         self.record(outcome, room, ctx);
+    }
+}
+
+/// Has an outcome recorded, however long it takes. One that the database refuses for good is replaced
+/// by a bare one: the delivery dies visibly, and its attempt is `unknown`.
+async fn record_until_taken(outcomes: Addr<OutcomeWriter>, mut outcome: DeliveryOutcome) {
+    let mut bare = false;
+    loop {
+        match outcomes.send(RecordOutcome(outcome.clone())).timeout(RECORDED_WITHIN).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) if error.is_transient() => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, delivery = %outcome.id, bare, "an outcome is refused by the database");
+                if bare {
+                    return;
+                }
+                bare = true;
+                outcome = attempt::unrecordable(outcome);
+            }
+            // The writer crashed or is slow. The claim makes a second record harmless.
+            Err(_) => {}
+        }
+        actix::clock::sleep(AGAIN_AFTER).await;
     }
 }
 

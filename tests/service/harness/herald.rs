@@ -110,6 +110,11 @@ impl Herald {
         None
     }
 
+    /// Sends the process a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.as_ref().unwrap().signal(name);
+    }
+
     /// Ends the process as a power failure would.
     pub(crate) async fn kill9(&mut self) {
         let process = self.process.take().unwrap();
