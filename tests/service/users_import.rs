@@ -30,6 +30,10 @@ async fn csv(db: Db) {
     );
     assert_eq!(admin.get("/v1/users/3").await.expect(200).body["name"], "Zoë");
 
+    let with_device = "id,devices\n4,\"[{\"\"token\"\":\"\"device-4\"\",\"\"platform\"\":\"\"ios\"\"}]\"\n";
+    herald.run_as(&admin, &["users", "import", "-"], with_device).await.code(0);
+    assert_eq!(admin.get("/v1/users/4").await.expect(200).body["devices"][0]["token"], "device-4");
+
     // Columns in any order, and a second import changes what there is.
     let again = "email,id\nnew@example.com,1\n";
     herald.run_as(&admin, &["users", "import", "-"], again).await.code(0);
