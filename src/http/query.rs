@@ -26,7 +26,8 @@ impl Query {
             let shown: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
             let pointer = format!("/{}", shown.replace('~', "~0").replace('/', "~1"));
             if !known.contains(&name.as_str()) {
-                let detail = format!("is no parameter of this call; it has {}", known.join(", "));
+                let those = if known.is_empty() { "no parameters".to_owned() } else { known.join(", ") };
+                let detail = format!("is no parameter of this call; it has {those}");
                 query.errors.push(FieldError::new(pointer, detail));
             } else if value.contains('\0') {
                 query.errors.push(FieldError::new(pointer, "contains the character U+0000"));
