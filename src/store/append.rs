@@ -30,7 +30,7 @@ pub struct Conflict {
 }
 
 /// What a group is answered.
-pub type GroupAnswer = Result<Vec<Appended>, Conflict>;
+pub(super) type GroupAnswer = Result<Vec<Appended>, Conflict>;
 
 /// An event as the insert binds it.
 #[derive(Serialize)]
@@ -193,23 +193,31 @@ fn judge(
     before: Vec<ExistingRow>,
 ) -> Result<Vec<(usize, GroupAnswer)>, StoreError> {
     let before: HashMap<String, ExistingRow> = before.into_iter().map(|row| (row.0.clone(), row)).collect();
+    // What the groups say that are not refused: one that is refused leaves nothing to compare with.
     let mut told: HashMap<&str, &NewEvent> = HashMap::new();
     let mut answers = Vec::with_capacity(open.len());
     for &group in open {
+        let mut own: HashMap<&str, &NewEvent> = HashMap::new();
         let mut answer = Ok(Vec::with_capacity(groups[group].len()));
         for (index, event) in groups[group].iter().enumerate() {
-            let one = match (told.get(event.id.as_str()), inserted.get(&event.id), before.get(&event.id)) {
+            let earlier = own.get(event.id.as_str()).or_else(|| told.get(event.id.as_str()));
+            let one = match (earlier, inserted.get(&event.id), before.get(&event.id)) {
                 (Some(first), ..) => event.same_content(first.content()).then_some(Appended::Duplicate),
                 (None, Some(position), _) => Some(Appended::Stored(*position)),
                 (None, None, Some(row)) => same_as_row(event, row).then_some(Appended::Duplicate),
                 // It was there at the insert and is gone at the look: retention took it.
                 (None, None, None) => return Err(StoreError::no_row()),
             };
-            told.entry(&event.id).or_insert(event);
+            own.entry(&event.id).or_insert(event);
             match (one, &mut answer) {
                 (Some(one), Ok(all)) => all.push(one),
                 (None, Ok(_)) => answer = Err(Conflict { index, id: event.id.clone() }),
                 (_, Err(_)) => {}
+            }
+        }
+        if answer.is_ok() {
+            for (id, event) in own {
+                told.entry(id).or_insert(event);
             }
         }
         answers.push((group, answer));

@@ -242,10 +242,14 @@ impl Store {
     /// Puts failed events back into the open set.
     async fn requeue(&self, ids: Bind) -> Result<usize, StoreError> {
         transaction!(self, |conn| {
-            let reopened = reopen_events(ids.clone()).execute(conn).await?;
-            queue_again(ids.clone()).execute(conn).await?;
-            forget_failures(ids).execute(conn).await?;
-            Ok(reopened)
+            let reopened: Vec<(String,)> = reopen_events(ids).load(conn).await?;
+            let reopened: Vec<String> = reopened.into_iter().map(|row| row.0).collect();
+            if !reopened.is_empty() {
+                let ids = rows(&reopened)?;
+                queue_again(ids.clone()).execute(conn).await?;
+                forget_failures(ids).execute(conn).await?;
+            }
+            Ok(reopened.len())
         })
     }
 }
@@ -292,12 +296,17 @@ fn discard_events(ids: Bind) -> Statement {
     )
 }
 
-fn reopen_events(ids: Bind) -> Statement {
+fn reopen_events(ids: Bind) -> Statement<(Text,)> {
+    let text = |ids| {
+        format!(
+            "UPDATE domain_events SET processed = FALSE, outcome = 'pending', reason = NULL
+             WHERE id IN (SELECT event_id FROM event_failures WHERE event_id IN ({ids}) AND discarded_at IS NULL)
+               AND outcome = 'failed' RETURNING id"
+        )
+    };
     Statement::new(
-        "UPDATE domain_events SET processed = FALSE, outcome = 'pending', reason = NULL
-         WHERE id IN (SELECT json_array_elements_text(?::json)) AND outcome = 'failed'",
-        "UPDATE domain_events SET processed = FALSE, outcome = 'pending', reason = NULL
-         WHERE id IN (SELECT value FROM json_each(?)) AND outcome = 'failed'",
+        text("SELECT json_array_elements_text(?::json)"),
+        text("SELECT value FROM json_each(?)"),
         vec![ids],
     )
 }
@@ -307,11 +316,11 @@ fn queue_again(ids: Bind) -> Statement {
         "INSERT INTO event_queue (position, event_id, type, aggregate_type, aggregate_id, partition)
          SELECT position, id, type, aggregate_type, aggregate_id,
                 hashtextextended(aggregate_type || ':' || aggregate_id, 0) & 63
-         FROM domain_events WHERE id IN (SELECT json_array_elements_text(?::json)) AND NOT processed
+         FROM domain_events WHERE id IN (SELECT json_array_elements_text(?::json))
          ON CONFLICT DO NOTHING",
         "INSERT INTO event_queue (position, event_id, type, aggregate_type, aggregate_id, partition)
          SELECT position, id, type, aggregate_type, aggregate_id, 0
-         FROM domain_events WHERE id IN (SELECT value FROM json_each(?)) AND NOT processed ON CONFLICT DO NOTHING",
+         FROM domain_events WHERE id IN (SELECT value FROM json_each(?)) ON CONFLICT DO NOTHING",
         vec![ids],
     )
 }

@@ -101,6 +101,11 @@ const GONE: [&str; 3] = ["terminating connection", "the database system is", "co
 impl From<DieselError> for StoreError {
     fn from(error: DieselError) -> Self {
         use DatabaseErrorKind as Kind;
+        // A COMMIT failed, and the ROLLBACK after it as well, as when the server has gone away.
+        let error = match error {
+            DieselError::RollbackErrorOnCommit { commit_error, .. } => *commit_error,
+            error => error,
+        };
         let (kind, message) = match &error {
             DieselError::DatabaseError(kind, info) => (kind, info.message().to_owned()),
             DieselError::BrokenTransactionManager => return Self::Unavailable(Arc::new(error)),

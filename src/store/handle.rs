@@ -137,13 +137,12 @@ impl Store {
             if held.len() < partitions.len() {
                 return Err(StoreError::Fenced);
             }
-            let taken: Vec<(i64,)> = dequeue(rows(&positions)?).load(conn).await?;
+            dequeue(rows(&positions)?).execute(conn).await?;
+            let closed: Vec<EventRow<'_>> = events.iter().map(event_row).collect();
+            let taken: Vec<(i64,)> = close(rows(&closed)?).load(conn).await?;
             let taken: HashSet<i64> = taken.into_iter().map(|row| row.0).collect();
             let open: Vec<&HandledEvent> =
                 events.iter().filter(|event| taken.contains(&event.position)).collect();
-            if open.is_empty() {
-                return Ok(taken);
-            }
             for statement in writes(epoch, at, &open)? {
                 statement.execute(conn).await?;
             }
@@ -183,8 +182,6 @@ fn writes(epoch: i64, at: Instant, events: &[&HandledEvent]) -> Result<Vec<State
     if !failures.is_empty() {
         statements.push(insert_failures(rows(&failures)?));
     }
-    let closed: Vec<EventRow<'_>> = events.iter().map(|event| event_row(event)).collect();
-    statements.push(close(rows(&closed)?));
     Ok(statements)
 }
 
@@ -255,21 +252,25 @@ fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
     )
 }
 
-fn dequeue(positions: Bind) -> Statement<(BigInt,)> {
+fn dequeue(positions: Bind) -> Statement {
     Statement::new(
-        "DELETE FROM event_queue WHERE position IN (SELECT value::bigint FROM json_array_elements_text(?::json))
-         RETURNING position",
-        "DELETE FROM event_queue WHERE position IN (SELECT value FROM json_each(?)) RETURNING position",
+        "DELETE FROM event_queue WHERE position IN (SELECT value::bigint FROM json_array_elements_text(?::json))",
+        "DELETE FROM event_queue WHERE position IN (SELECT value FROM json_each(?))",
         vec![positions],
     )
 }
 
-fn close(events: Bind) -> Statement {
+/// Closes the events that are open; gives their positions. It is what decides whether an event is
+/// handled here: an event can come to be queued twice, it is closed once.
+fn close(events: Bind) -> Statement<(BigInt,)> {
     Statement::new(
         "UPDATE domain_events e SET processed = TRUE, outcome = r.outcome, reason = r.reason
-         FROM json_to_recordset(?::json) AS r(id text, outcome text, reason text) WHERE e.id = r.id",
-        "UPDATE domain_events SET processed = TRUE, outcome = r.value->>'outcome', reason = r.value->>'reason'
-         FROM json_each(?) AS r WHERE domain_events.id = r.value->>'id'",
+         FROM json_to_recordset(?::json) AS r(position bigint, outcome text, reason text)
+         WHERE e.position = r.position AND e.outcome = 'pending' RETURNING e.position",
+        "UPDATE domain_events
+         SET processed = TRUE, outcome = r.value->>'outcome', reason = r.value->>'reason'
+         FROM json_each(?) AS r
+         WHERE position = r.value->>'position' AND outcome = 'pending' RETURNING position",
         vec![events],
     )
 }

@@ -56,7 +56,8 @@ impl Store {
         );
         let found: Vec<(bool, Option<i64>, Option<String>)> = self.write(statement).await?;
         Ok(match found.into_iter().next() {
-            None => Remembered::New,
+            // It was forgotten between the two statements: whoever asks again finds it new.
+            None => Remembered::InFlight,
             Some((false, ..)) => Remembered::OtherRequest,
             Some((true, Some(status), Some(answer))) => {
                 Remembered::Answer(u16::try_from(status).unwrap_or(200), answer)

@@ -65,7 +65,7 @@ impl Store {
     ///
     /// Transient ones only.
     pub async fn fence(&self, lease: std::time::Duration, own: Option<i64>) -> Result<Vec<i64>, StoreError> {
-        let statement = Statement::<(BigInt,)>::new(
+        let lapsed = Statement::<(BigInt,)>::new(
             "UPDATE instances SET ended_at = clock_timestamp()
              WHERE ended_at IS NULL AND (epoch = ? OR heartbeat_at < clock_timestamp() - make_interval(secs => ?))
              RETURNING epoch",
@@ -75,8 +75,13 @@ impl Store {
              RETURNING epoch",
             vec![Bind::BigInt(own.unwrap_or(-1)), Bind::Double(lease.as_secs_f64())],
         );
-        let fenced: Vec<(i64,)> = self.write(statement).await?;
-        Ok(fenced.into_iter().map(|row| row.0).collect())
+        transaction!(self, |conn| {
+            let fenced: Vec<(i64,)> = lapsed.load(conn).await?;
+            if !fenced.is_empty() {
+                free_partitions().execute(conn).await?;
+            }
+            Ok(fenced.into_iter().map(|row| row.0).collect())
+        })
     }
 
     /// Takes up what this instance should hold of the partitions: an equal share among those that
@@ -84,13 +89,16 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// Transient ones only.
+    /// [`StoreError::Fenced`] if the instance has ended; transient ones.
     pub async fn share_partitions(&self, epoch: i64) -> Result<i64, StoreError> {
         transaction!(self, |conn| {
             free_partitions().execute(conn).await?;
-            let counts: Vec<(i64, i64, i64)> = count_partitions(epoch).load(conn).await?;
-            let (all, mine, live) = counts.into_iter().next().unwrap_or_default();
-            let share = (all + live.max(1) - 1) / live.max(1);
+            let counts: Vec<(i64, i64, i64, i64)> = count_partitions(epoch).load(conn).await?;
+            let (all, mine, live, lives) = counts.into_iter().next().unwrap_or_default();
+            if lives == 0 {
+                return Err(StoreError::Fenced);
+            }
+            let share = (all + live - 1) / live;
             let changed = match mine.cmp(&share) {
                 std::cmp::Ordering::Less => take_partitions(epoch, share - mine).execute(conn).await?,
                 std::cmp::Ordering::Greater => give_partitions(epoch, mine - share).execute(conn).await?,
@@ -108,8 +116,8 @@ impl Store {
     /// Transient ones only.
     pub async fn abandoned(&self, limit: i64) -> Result<Vec<Holdings>, StoreError> {
         let statement = holdings(
-            "d.claim_epoch IN (SELECT claim_epoch FROM deliveries WHERE state = 'sending'
-                               EXCEPT SELECT epoch FROM instances WHERE ended_at IS NULL)",
+            // All that is claimed is looked at: it is little, and has an index of its own.
+            "d.claim_epoch NOT IN (SELECT epoch FROM instances WHERE ended_at IS NULL)",
             vec![Bind::BigInt(limit)],
         );
         let found: Vec<HoldingTuple> = self.read(statement).await?;
@@ -186,11 +194,13 @@ fn free_partitions() -> Statement {
     )
 }
 
-fn count_partitions(epoch: i64) -> Statement<(BigInt, BigInt, BigInt)> {
+/// How many partitions there are, this instance holds; how many instances live, and whether this does.
+fn count_partitions(epoch: i64) -> Statement<(BigInt, BigInt, BigInt, BigInt)> {
     Statement::same(
         "SELECT (SELECT count(*) FROM partitions), (SELECT count(*) FROM partitions WHERE epoch = ?),
-                (SELECT count(*) FROM instances WHERE ended_at IS NULL)",
-        vec![Bind::BigInt(epoch)],
+                (SELECT count(*) FROM instances WHERE ended_at IS NULL),
+                (SELECT count(*) FROM instances WHERE ended_at IS NULL AND epoch = ?)",
+        vec![Bind::BigInt(epoch), Bind::BigInt(epoch)],
     )
 }
 

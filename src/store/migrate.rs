@@ -36,7 +36,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// # Errors
 ///
 /// [`StoreError::Unavailable`] if there is no connection, else [`StoreError::Migration`].
-pub async fn postgres(config: &Config, mode: Mode) -> Result<Vec<String>, StoreError> {
+pub(super) async fn postgres(config: &Config, mode: Mode) -> Result<Vec<String>, StoreError> {
     let schema = config.schema.clone();
     let connected = Connector::new(config)?.connect().await;
     let conn = connected.map_err(|error| StoreError::Unavailable(Arc::new(error)))?;
@@ -68,7 +68,7 @@ pub async fn postgres(config: &Config, mode: Mode) -> Result<Vec<String>, StoreE
 /// # Errors
 ///
 /// [`StoreError::Migration`].
-pub async fn sqlite(path: &str, mode: Mode) -> Result<Vec<String>, StoreError> {
+pub(super) async fn sqlite(path: &str, mode: Mode) -> Result<Vec<String>, StoreError> {
     let path = path.to_owned();
     blocking(move || {
         let mut conn = crate::store::sqlite::connect_writer(&path)?;

@@ -58,7 +58,7 @@ impl Config {
 /// # Errors
 ///
 /// [`StoreError::Config`] for a URL or a CA file that cannot be used.
-pub fn pool(config: &Config) -> Result<Pool<AsyncPgConnection>, StoreError> {
+pub(super) fn pool(config: &Config) -> Result<Pool<AsyncPgConnection>, StoreError> {
     let connector = Connector::new(config)?;
     let mut manager = ManagerConfig::default();
     manager.custom_setup = Box::new(move |_| {
@@ -75,7 +75,7 @@ pub fn pool(config: &Config) -> Result<Pool<AsyncPgConnection>, StoreError> {
 
 /// Opens single connections.
 #[derive(Clone)]
-pub struct Connector {
+pub(super) struct Connector {
     config: tokio_postgres::Config,
     tls: MakeRustlsConnect,
     session: String,
@@ -87,7 +87,12 @@ impl Connector {
     /// # Errors
     ///
     /// [`StoreError::Config`].
-    pub fn new(config: &Config) -> Result<Self, StoreError> {
+    pub(super) fn new(config: &Config) -> Result<Self, StoreError> {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if config.schema.is_empty() || config.schema.len() > 63 || !config.schema.bytes().all(word) {
+            let rule = "`schema` must be 1 to 63 letters, digits and `_`";
+            return Err(StoreError::Config(rule.to_owned()));
+        }
         // The cause alone: tokio-postgres names the bad part of the URL, never the password.
         let invalid = |error: tokio_postgres::Error| StoreError::Config(chain(&error));
         let mut parsed: tokio_postgres::Config = config.url.parse().map_err(invalid)?;
@@ -114,7 +119,7 @@ impl Connector {
     /// # Errors
     ///
     /// Diesel's error, as its pool manager expects it.
-    pub async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
+    pub(super) async fn connect(&self) -> ConnectionResult<AsyncPgConnection> {
         let connected = self.config.connect(self.tls.clone()).await;
         let (client, connection) =
             connected.map_err(|error| ConnectionError::BadConnection(chain(&error)))?;

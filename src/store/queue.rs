@@ -125,13 +125,13 @@ impl Store {
              SELECT e.position, e.id, e.type, e.aggregate_type, e.aggregate_id,
                     hashtextextended(e.aggregate_type || ':' || e.aggregate_id, 0) & 63
              FROM (SELECT * FROM domain_events ORDER BY position DESC LIMIT ?) e
-             WHERE NOT e.processed AND e.created_at < now() - interval '1 minute'
+             WHERE e.outcome = 'pending' AND e.created_at < now() - interval '1 minute'
                AND NOT EXISTS (SELECT 1 FROM event_queue q WHERE q.position = e.position)
              ON CONFLICT DO NOTHING",
             "INSERT INTO event_queue (position, event_id, type, aggregate_type, aggregate_id, partition)
              SELECT e.position, e.id, e.type, e.aggregate_type, e.aggregate_id, 0
              FROM (SELECT * FROM domain_events ORDER BY position DESC LIMIT ?) e
-             WHERE NOT e.processed AND e.created_at < strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-1 minute')
+             WHERE e.outcome = 'pending' AND e.created_at < strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-1 minute')
                AND NOT EXISTS (SELECT 1 FROM event_queue q WHERE q.position = e.position)
              ON CONFLICT DO NOTHING",
             vec![Bind::BigInt(depth)],

@@ -1,6 +1,6 @@
 //! Recipients, their devices, and who owns which account.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel_async::RunQueryDsl;
@@ -108,25 +108,28 @@ fn put_users(recipients: Bind) -> Statement {
 
 impl Store {
     /// Makes or replaces recipients, all or none, and gives how many were new. A device that another
-    /// recipient had goes over: a push must not reach who had the phone before.
+    /// recipient had goes over: a push must not reach who had the phone before. Of several with one id
+    /// the last stands.
     ///
     /// # Errors
     ///
     /// Transient ones only.
     pub async fn put_recipients(&self, recipients: Vec<Recipient>) -> Result<usize, StoreError> {
+        let recipients: BTreeMap<i64, Recipient> =
+            recipients.into_iter().map(|recipient| (recipient.id, recipient)).collect();
         transaction!(self, |conn| {
-            let ids: Vec<i64> = recipients.iter().map(|recipient| recipient.id).collect();
+            let ids: Vec<i64> = recipients.keys().copied().collect();
             let known: Vec<UserTuple> = users(rows(&ids)?).load(conn).await?;
-            let made: Vec<UserRow<'_>> = recipients.iter().map(Into::into).collect();
+            let made: Vec<UserRow<'_>> = recipients.values().map(Into::into).collect();
             put_users(rows(&made)?).execute(conn).await?;
             devices::forget_of_users(rows(&ids)?).execute(conn).await?;
-            let devices: Vec<DeviceRow<'_>> = recipients
-                .iter()
-                .flat_map(|recipient| {
-                    recipient.devices.iter().map(|device| DeviceRow::new(recipient.id, device))
-                })
+            let devices: BTreeMap<&str, DeviceRow<'_>> = recipients
+                .values()
+                .flat_map(|recipient| recipient.devices.iter().map(|device| (recipient.id, device)))
+                .map(|(user, device)| (device.token.as_str(), DeviceRow::new(user, device)))
                 .collect();
             if !devices.is_empty() {
+                let devices: Vec<&DeviceRow<'_>> = devices.values().collect();
                 devices::put(rows(&devices)?).execute(conn).await?;
             }
             Ok(recipients.len() - known.len())

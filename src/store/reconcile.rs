@@ -11,12 +11,12 @@ use super::{Bind, Statement, Store, StoreError};
 pub struct Discrepancy {
     /// What must hold.
     pub rule: &'static str,
-    /// The ids where it does not; at most [`MOST`].
+    /// The ids where it does not; at most a hundred.
     pub ids: Vec<String>,
 }
 
 /// The most ids that are named for one rule.
-pub const MOST: i64 = 100;
+pub(super) const MOST: i64 = 100;
 
 const RULES: [(&str, &str); 8] = [
     (

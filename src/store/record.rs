@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
@@ -34,6 +34,21 @@ pub struct Attempted {
     pub reference: Option<String>,
     /// How long it took, in milliseconds.
     pub latency_ms: Option<i64>,
+}
+
+impl Attempted {
+    /// A try of which nothing but its outcome is known.
+    pub const fn of(outcome: AttemptOutcome) -> Self {
+        Self {
+            device: None,
+            outcome,
+            provider: None,
+            code: None,
+            error: None,
+            reference: None,
+            latency_ms: None,
+        }
+    }
 }
 
 /// What came of a claimed delivery.
@@ -125,15 +140,27 @@ impl Store {
         transaction!(self, |conn| {
             let ids: Vec<&NotificationId> = outcomes.iter().map(|outcome| &outcome.id.notification).collect();
             let locked = lock(conn, &ids).await?;
-            let written: Vec<OutcomeRow<'_>> = outcomes.iter().map(OutcomeRow::from).collect();
-            let taken: Vec<(String, String)> = end_attempts(rows(&written)?).load(conn).await?;
-            let mut left: HashSet<(String, String)> = taken.into_iter().collect();
-            // A delivery is taken once, however often its outcome is in the batch.
+            // The first outcome of an attempt stands: which of two rows an UPDATE takes is not defined.
+            let mut seen = HashSet::new();
+            let first: Vec<bool> = outcomes
+                .iter()
+                .map(|outcome| seen.insert((&outcome.id, outcome.claim, outcome.attempt)))
+                .collect();
+            let written: Vec<OutcomeRow<'_>> = outcomes
+                .iter()
+                .zip(&first)
+                .filter(|(_, first)| **first)
+                .map(|(outcome, _)| outcome.into())
+                .collect();
+            let taken: Vec<(String, String, i64)> = end_attempts(rows(&written)?).load(conn).await?;
+            let taken: HashSet<(String, String, i64)> = taken.into_iter().collect();
+            let key = |outcome: &DeliveryOutcome| {
+                (outcome.id.notification.0.clone(), outcome.id.channel.to_string(), outcome.attempt)
+            };
             let taken: Vec<bool> = outcomes
                 .iter()
-                .map(|outcome| {
-                    left.remove(&(outcome.id.notification.0.clone(), outcome.id.channel.to_string()))
-                })
+                .zip(&first)
+                .map(|(outcome, first)| *first && taken.contains(&key(outcome)))
                 .collect();
 
             let mut history = Vec::new();
@@ -238,7 +265,7 @@ pub(super) fn ended_events(ended: &[Ended], now: Instant) -> Vec<NewEvent> {
 }
 
 /// Ends attempts. Epoch, life and attempt fence: a row that is in other hands does not match.
-fn end_attempts(outcomes: Bind) -> Statement<(Text, Text)> {
+fn end_attempts(outcomes: Bind) -> Statement<(Text, Text, BigInt)> {
     Statement::new(
         "UPDATE deliveries d
          SET state = o.state, reason = o.reason, retries = o.retries, provider = COALESCE(o.provider, d.provider),
@@ -252,7 +279,7 @@ fn end_attempts(outcomes: Bind) -> Statement<(Text, Text)> {
               reference text, segments smallint, template_version text, sent boolean)
          WHERE d.notification_id = o.notification_id AND d.channel = o.channel AND d.state = 'sending'
            AND d.claim_epoch = o.epoch AND d.claim_life = o.life AND d.attempt = o.attempt
-         RETURNING d.notification_id, d.channel",
+         RETURNING d.notification_id, d.channel, d.attempt::bigint",
         "UPDATE deliveries
          SET state = o.value->>'state', reason = o.value->>'reason', retries = o.value->>'retries',
              provider = COALESCE(o.value->>'provider', provider),
@@ -266,7 +293,7 @@ fn end_attempts(outcomes: Bind) -> Statement<(Text, Text)> {
          WHERE notification_id = o.value->>'notification_id' AND channel = o.value->>'channel'
            AND state = 'sending' AND claim_epoch = o.value->>'epoch' AND claim_life = o.value->>'life'
            AND attempt = o.value->>'attempt'
-         RETURNING notification_id, channel",
+         RETURNING notification_id, channel, attempt",
         vec![outcomes],
     )
 }

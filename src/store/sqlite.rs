@@ -14,11 +14,11 @@ use crate::store::error::StoreError;
 ///
 /// A future that is dropped waits for its statement on the spot, and that needs a runtime with
 /// several threads: on a current-thread runtime it panics.
-pub type Conn = SyncConnectionWrapper<SqliteConnection>;
+pub(super) type Conn = SyncConnectionWrapper<SqliteConnection>;
 
 /// The pools of one database file.
 #[derive(Clone)]
-pub struct Sqlite {
+pub(super) struct Sqlite {
     /// One connection. SQLite has one write lock: callers queue here, fairly and without
     /// polling, instead of colliding there. A pool also throws away a connection whose
     /// transaction was cut off, which rolls it back.
@@ -38,7 +38,7 @@ const READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;";
 /// # Errors
 ///
 /// [`StoreError::Config`].
-pub fn open(path: &str, readers: usize) -> Result<Sqlite, StoreError> {
+pub(super) fn open(path: &str, readers: usize) -> Result<Sqlite, StoreError> {
     Ok(Sqlite { writer: pool(path, WRITER, 1)?, readers: pool(path, READER, readers)? })
 }
 

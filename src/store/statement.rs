@@ -18,7 +18,7 @@ use diesel::sqlite::Sqlite;
 /// caches by text, except for `sql_query`, `UPDATE` and inserts of a `Vec`, which it prepares anew
 /// at each call.
 #[derive(Debug, Clone)]
-pub struct Statement<Row = ()> {
+pub(super) struct Statement<Row = ()> {
     postgres: Cow<'static, str>,
     sqlite: Cow<'static, str>,
     binds: Vec<Bind>,
@@ -27,7 +27,7 @@ pub struct Statement<Row = ()> {
 
 /// A value for a `?`.
 #[derive(Debug, Clone)]
-pub enum Bind {
+pub(super) enum Bind {
     /// `TEXT`, also for a JSON array of rows.
     Text(String),
     /// `TEXT` or NULL.
@@ -42,7 +42,7 @@ pub enum Bind {
 
 impl<Row> Statement<Row> {
     /// A statement of two texts with the same number of `?`.
-    pub fn new(
+    pub(super) fn new(
         postgres: impl Into<Cow<'static, str>>,
         sqlite: impl Into<Cow<'static, str>>,
         binds: Vec<Bind>,
@@ -51,7 +51,7 @@ impl<Row> Statement<Row> {
     }
 
     /// A statement that both dialects spell the same.
-    pub fn same(text: impl Into<Cow<'static, str>>, binds: Vec<Bind>) -> Self {
+    pub(super) fn same(text: impl Into<Cow<'static, str>>, binds: Vec<Bind>) -> Self {
         let text = text.into();
         Self { postgres: text.clone(), sqlite: text, binds, row: PhantomData }
     }
@@ -60,8 +60,8 @@ impl<Row> Statement<Row> {
     where
         DB: Backend + HasSqlType<Text> + HasSqlType<BigInt> + HasSqlType<Double>,
         String: ToSql<Text, DB>,
-        Option<String>: ToSql<Nullable<Text>, DB>,
         i64: ToSql<BigInt, DB>,
+        Option<String>: ToSql<Nullable<Text>, DB>,
         Option<i64>: ToSql<Nullable<BigInt>, DB>,
         f64: ToSql<Double, DB>,
     {

@@ -21,7 +21,7 @@ const COUNTED: i64 = 10_000;
 /// All of it.
 pub(super) struct Overview {
     pub(super) state: Standing,
-    /// From when on deliveries are counted, `13:00`.
+    /// From when on deliveries are counted, `24 Nov 13:00`.
     pub(super) since: String,
     pub(super) all: Figures,
     pub(super) channels: Vec<ChannelView>,
@@ -119,7 +119,7 @@ impl Overview {
         let shown = i64::try_from(letters.len()).unwrap_or(i64::MAX);
         Ok(Self {
             state: Standing::of(api, waiting),
-            since: from.utc().format("%H:00").to_string(),
+            since: from.utc().format("%-d %b %H:00").to_string(),
             all: Figures::of(&sum(&totals)),
             channels: Channel::ALL.iter().map(|channel| ChannelView::of(api, *channel, &totals)).collect(),
             letters: letters.into_iter().map(|letter| Letter::of(letter, now)).collect(),

@@ -1,0 +1,22 @@
+//! The store's conformance suite: what it promises, on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "tests do what actors must not"
+)]
+
+mod support;
+
+mod append;
+mod claim;
+mod handle;
+mod instances;
+mod migrate;
+mod outage;
+mod people;
+mod queue;
+mod reads;
+mod record;
+mod values;
