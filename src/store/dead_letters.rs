@@ -119,7 +119,7 @@ impl Store {
         }
         if let Some(ids) = filter.ids {
             conditions.and(
-                "l.id IN (SELECT json_array_elements_text(?::json))",
+                "l.id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
                 "l.id IN (SELECT value FROM json_each(?))",
                 [rows(&ids)?],
             );
@@ -289,7 +289,7 @@ fn resolve_work(keys: Bind, retry: bool) -> Statement {
 fn discard_events(ids: Bind) -> Statement {
     Statement::new(
         "UPDATE event_failures SET discarded_at = statement_timestamp()
-         WHERE event_id IN (SELECT json_array_elements_text(?::json)) AND discarded_at IS NULL",
+         WHERE event_id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) AND discarded_at IS NULL",
         "UPDATE event_failures SET discarded_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
          WHERE event_id IN (SELECT value FROM json_each(?)) AND discarded_at IS NULL",
         vec![ids],
@@ -316,7 +316,7 @@ fn queue_again(ids: Bind) -> Statement {
         "INSERT INTO event_queue (position, event_id, type, aggregate_type, aggregate_id, partition)
          SELECT position, id, type, aggregate_type, aggregate_id,
                 hashtextextended(aggregate_type || ':' || aggregate_id, 0) & 63
-         FROM domain_events WHERE id IN (SELECT json_array_elements_text(?::json))
+         FROM domain_events WHERE id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))
          ON CONFLICT DO NOTHING",
         "INSERT INTO event_queue (position, event_id, type, aggregate_type, aggregate_id, partition)
          SELECT position, id, type, aggregate_type, aggregate_id, 0
@@ -327,7 +327,7 @@ fn queue_again(ids: Bind) -> Statement {
 
 fn forget_failures(ids: Bind) -> Statement {
     Statement::new(
-        "DELETE FROM event_failures WHERE event_id IN (SELECT json_array_elements_text(?::json))",
+        "DELETE FROM event_failures WHERE event_id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
         "DELETE FROM event_failures WHERE event_id IN (SELECT value FROM json_each(?))",
         vec![ids],
     )

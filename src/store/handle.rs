@@ -245,7 +245,7 @@ fn notification_rows<'a>(
 fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
     Statement::new(
         "SELECT partition::bigint FROM partitions
-         WHERE epoch = ? AND partition IN (SELECT value::smallint FROM json_array_elements_text(?::json))
+         WHERE epoch = ? AND partition = ANY(ARRAY(SELECT value::smallint FROM json_array_elements_text(?::json)))
          ORDER BY partition FOR SHARE",
         "SELECT partition FROM partitions WHERE epoch = ? AND partition IN (SELECT value FROM json_each(?))",
         vec![Bind::BigInt(epoch), partitions],
@@ -254,7 +254,7 @@ fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
 
 fn dequeue(positions: Bind) -> Statement {
     Statement::new(
-        "DELETE FROM event_queue WHERE position IN (SELECT value::bigint FROM json_array_elements_text(?::json))",
+        "DELETE FROM event_queue WHERE position = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text(?::json)))",
         "DELETE FROM event_queue WHERE position IN (SELECT value FROM json_each(?))",
         vec![positions],
     )

@@ -16,6 +16,7 @@ mod instances;
 mod migrate;
 mod outage;
 mod people;
+mod plans;
 mod queue;
 mod reads;
 mod record;
