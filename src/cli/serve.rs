@@ -18,7 +18,7 @@ use crate::actors::{
     Defaults, Hand, Instance, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings,
     Setup, Subscriptions, build,
 };
-use crate::config::{Config, DatabaseUrl};
+use crate::config::{Config, DatabaseUrl, without_effect};
 use crate::domain::{Channel, Scope, Scopes};
 use crate::http::{self, Api, Dashboard, login_secret};
 use crate::providers::sandbox::{Behaviour, Sandbox};
@@ -75,29 +75,29 @@ pub(super) fn location(config: &Config) -> Location {
     }
 }
 
-/// One process for a SQLite file, and a file that only its owner may read.
+/// One process for a SQLite file.
 fn lock(config: &Config) -> Result<Option<File>, CommandError> {
     let DatabaseUrl::Sqlite(path) = &config.database.url else { return Ok(None) };
-    let open = |path: &Path| {
-        let mut options = File::options();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options
-            .open(path)
-            .map_err(|cause| CommandError::Io { what: format!("cannot open {}", path.display()), cause })
-    };
     let mut name = path.clone().into_os_string();
     name.push(".lock");
-    let file = open(Path::new(&name))?;
+    let mut options = File::options();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&name).map_err(|cause| CommandError::Io {
+        what: format!("cannot open {}", Path::new(&name).display()),
+        cause,
+    })?;
     if file.try_lock().is_err() {
         return Err(CommandError::InUse(path.display().to_string()));
     }
-    open(path)?;
     Ok(Some(file))
 }
 
 async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(), CommandError> {
+    for setting in without_effect(config) {
+        tracing::warn!(%setting, "this setting has no effect yet");
+    }
     let templates = Arc::new(Templates::load(config.templates.dir.as_deref())?);
     let location = location(config);
     let handle = io.handle().clone();

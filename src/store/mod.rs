@@ -100,6 +100,13 @@ pub enum Location {
     Sqlite(String),
 }
 
+impl Location {
+    /// Whether this is a file that is yet to be made. A server is asked by [`Store::ping`].
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Sqlite(path) if !std::path::Path::new(path).exists())
+    }
+}
+
 /// Runs `$body` with a connection of one pool.
 macro_rules! on {
     ($pool:expr, |$conn:ident| $body:expr) => {{
