@@ -141,7 +141,7 @@ fn details(ids: Bind) -> Statement<DetailSql> {
     Statement::new(
         "SELECT n.id, n.lane::bigint, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload::text,
                 n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at
-         FROM notifications n JOIN domain_events e ON e.id = n.event_id
+         FROM notifications n CROSS JOIN LATERAL (SELECT * FROM domain_events WHERE id = n.event_id LIMIT 1) e
          WHERE n.id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
         "SELECT n.id, n.lane, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload,
                 n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at

@@ -260,6 +260,7 @@ fn reopen(to: DeliveryState, keys: Bind) -> Statement<(Text, Text)> {
              updated_at = statement_timestamp()
          FROM json_array_elements(?::json) AS r
          WHERE d.notification_id = r.value->>0 AND d.channel = r.value->>1 AND d.state = 'dead'
+           AND r.value->>1 = (r.value->>1) || ''
          RETURNING d.notification_id, d.channel",
         "UPDATE deliveries SET state = ?, retries = 0, cycle = cycle + 1,
              next_attempt_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'),
@@ -300,13 +301,14 @@ fn reopen_events(ids: Bind) -> Statement<(Text,)> {
     let text = |ids| {
         format!(
             "UPDATE domain_events SET processed = FALSE, outcome = 'pending', reason = NULL
-             WHERE id IN (SELECT event_id FROM event_failures WHERE event_id IN ({ids}) AND discarded_at IS NULL)
-               AND outcome = 'failed' RETURNING id"
+             WHERE id {ids} AND outcome = 'failed'
+               AND EXISTS (SELECT 1 FROM event_failures f WHERE f.event_id = domain_events.id AND f.discarded_at IS NULL)
+             RETURNING id"
         )
     };
     Statement::new(
-        text("SELECT json_array_elements_text(?::json)"),
-        text("SELECT value FROM json_each(?)"),
+        text("= ANY(ARRAY(SELECT json_array_elements_text(?::json)))"),
+        text("IN (SELECT value FROM json_each(?))"),
         vec![ids],
     )
 }

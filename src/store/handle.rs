@@ -266,7 +266,8 @@ fn close(events: Bind) -> Statement<(BigInt,)> {
     Statement::new(
         "UPDATE domain_events e SET processed = TRUE, outcome = r.outcome, reason = r.reason
          FROM json_to_recordset(?::json) AS r(position bigint, outcome text, reason text)
-         WHERE e.position = r.position AND e.outcome = 'pending' RETURNING e.position",
+         WHERE e.position = r.position AND e.outcome = 'pending' AND r.position = r.position + 0
+         RETURNING e.position",
         "UPDATE domain_events
          SET processed = TRUE, outcome = r.value->>'outcome', reason = r.value->>'reason'
          FROM json_each(?) AS r

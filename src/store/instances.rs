@@ -175,18 +175,21 @@ impl TryFrom<HoldingTuple> for Holdings {
 }
 
 fn holdings(condition: &str, binds: Vec<Bind>) -> Statement<HoldingSql> {
-    let text = |columns| {
+    let text = |columns, notification| {
         format!(
             "SELECT d.notification_id, d.channel, d.claim_epoch, d.claim_life, {columns}, n.event_type, n.expires_at,
                  (SELECT count(*) FROM notification_history h WHERE h.notification_id = d.notification_id
                     AND h.channel = d.channel AND h.outcome = 'accepted')
-             FROM deliveries d JOIN notifications n ON n.id = d.notification_id
+             FROM deliveries d {notification}
              WHERE d.state = 'sending' AND {condition} ORDER BY d.notification_id LIMIT ?"
         )
     };
     Statement::new(
-        text("d.attempt::bigint, d.retries::bigint, d.cycle::bigint"),
-        text("d.attempt, d.retries, d.cycle"),
+        text(
+            "d.attempt::bigint, d.retries::bigint, d.cycle::bigint",
+            "CROSS JOIN LATERAL (SELECT * FROM notifications WHERE id = d.notification_id LIMIT 1) n",
+        ),
+        text("d.attempt, d.retries, d.cycle", "JOIN notifications n ON n.id = d.notification_id"),
         binds,
     )
 }

@@ -58,6 +58,10 @@ impl Config {
 /// rather read the whole table, and a prepared statement keeps that plan until somebody analyses the
 /// table, however large it has grown meanwhile (tests/store/plans.rs). What has no index is read
 /// through all the same; then JIT, which looks at the estimated cost, would only delay it.
+///
+/// The statements do their part: lists of keys are `= ANY(ARRAY(…))`, look-ups are `LATERAL … LIMIT
+/// 1`, and where an UPDATE takes its rows from JSON, a condition that is always true (`x = x + 0`)
+/// makes the planner expect one row, so that it begins with those and not with the table.
 const BY_INDEX: &str =
     "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
 

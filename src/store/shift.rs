@@ -118,7 +118,7 @@ fn write_statement(counts: Bind) -> Statement {
              updated_at = statement_timestamp()
          FROM json_to_recordset(?::json) AS r(id text, open smallint, retry smallint, sent smallint,
               failed smallint, ends smallint, status text)
-         WHERE n.id = r.id",
+         WHERE n.id = r.id AND r.ends = r.ends + 0",
         "UPDATE notifications
          SET open = r.value->>'open', retry = r.value->>'retry', sent = r.value->>'sent',
              failed = r.value->>'failed', ends = r.value->>'ends', status = r.value->>'status',

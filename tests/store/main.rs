@@ -11,6 +11,7 @@ mod support;
 
 mod append;
 mod claim;
+mod cost;
 mod handle;
 mod instances;
 mod migrate;
