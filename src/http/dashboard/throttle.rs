@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 /// Tries at once, and tries a minute after that.
-const TRIES: NonZeroU32 = NonZeroU32::new(10).unwrap();
+const TRIES: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 /// How many addresses are remembered; beyond it those that have all their tries again are forgotten.
 const REMEMBERED: usize = 4_096;
 
