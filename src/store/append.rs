@@ -85,7 +85,7 @@ type ExistingRow = (String, String, String, String, String, Option<String>, Inst
 fn existing(ids: Bind) -> Statement<ExistingSql> {
     Statement::new(
         "SELECT id, type, aggregate_id, aggregate_type, payload::text, metadata::text, timestamp
-         FROM domain_events WHERE id IN (SELECT json_array_elements_text(?::json))",
+         FROM domain_events WHERE id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
         "SELECT id, type, aggregate_id, aggregate_type, payload, metadata, timestamp
          FROM domain_events WHERE id IN (SELECT value FROM json_each(?))",
         vec![ids],

@@ -93,7 +93,7 @@ fn take(channel: Channel, claim: Claim, ids: Bind) -> Statement {
         "UPDATE deliveries
          SET state = 'sending', attempt = attempt + 1, claim_epoch = ?, claim_life = ?,
              updated_at = statement_timestamp()
-         WHERE channel = ? AND notification_id IN (SELECT json_array_elements_text(?::json))",
+         WHERE channel = ? AND notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
         "UPDATE deliveries
          SET state = 'sending', attempt = attempt + 1, claim_epoch = ?, claim_life = ?,
              updated_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
@@ -141,8 +141,8 @@ fn details(ids: Bind) -> Statement<DetailSql> {
     Statement::new(
         "SELECT n.id, n.lane::bigint, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload::text,
                 n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at
-         FROM notifications n JOIN domain_events e ON e.id = n.event_id
-         WHERE n.id IN (SELECT json_array_elements_text(?::json))",
+         FROM notifications n CROSS JOIN LATERAL (SELECT * FROM domain_events WHERE id = n.event_id LIMIT 1) e
+         WHERE n.id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
         "SELECT n.id, n.lane, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload,
                 n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at
          FROM notifications n JOIN domain_events e ON e.id = n.event_id

@@ -119,7 +119,7 @@ impl Store {
         }
         if let Some(ids) = filter.ids {
             conditions.and(
-                "l.id IN (SELECT json_array_elements_text(?::json))",
+                "l.id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
                 "l.id IN (SELECT value FROM json_each(?))",
                 [rows(&ids)?],
             );
@@ -260,6 +260,7 @@ fn reopen(to: DeliveryState, keys: Bind) -> Statement<(Text, Text)> {
              updated_at = statement_timestamp()
          FROM json_array_elements(?::json) AS r
          WHERE d.notification_id = r.value->>0 AND d.channel = r.value->>1 AND d.state = 'dead'
+           AND r.value->>1 = (r.value->>1) || ''
          RETURNING d.notification_id, d.channel",
         "UPDATE deliveries SET state = ?, retries = 0, cycle = cycle + 1,
              next_attempt_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'),
@@ -289,7 +290,7 @@ fn resolve_work(keys: Bind, retry: bool) -> Statement {
 fn discard_events(ids: Bind) -> Statement {
     Statement::new(
         "UPDATE event_failures SET discarded_at = statement_timestamp()
-         WHERE event_id IN (SELECT json_array_elements_text(?::json)) AND discarded_at IS NULL",
+         WHERE event_id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) AND discarded_at IS NULL",
         "UPDATE event_failures SET discarded_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
          WHERE event_id IN (SELECT value FROM json_each(?)) AND discarded_at IS NULL",
         vec![ids],
@@ -300,13 +301,14 @@ fn reopen_events(ids: Bind) -> Statement<(Text,)> {
     let text = |ids| {
         format!(
             "UPDATE domain_events SET processed = FALSE, outcome = 'pending', reason = NULL
-             WHERE id IN (SELECT event_id FROM event_failures WHERE event_id IN ({ids}) AND discarded_at IS NULL)
-               AND outcome = 'failed' RETURNING id"
+             WHERE id {ids} AND outcome = 'failed'
+               AND EXISTS (SELECT 1 FROM event_failures f WHERE f.event_id = domain_events.id AND f.discarded_at IS NULL)
+             RETURNING id"
         )
     };
     Statement::new(
-        text("SELECT json_array_elements_text(?::json)"),
-        text("SELECT value FROM json_each(?)"),
+        text("= ANY(ARRAY(SELECT json_array_elements_text(?::json)))"),
+        text("IN (SELECT value FROM json_each(?))"),
         vec![ids],
     )
 }
@@ -316,7 +318,7 @@ fn queue_again(ids: Bind) -> Statement {
         "INSERT INTO event_queue (position, event_id, type, aggregate_type, aggregate_id, partition)
          SELECT position, id, type, aggregate_type, aggregate_id,
                 hashtextextended(aggregate_type || ':' || aggregate_id, 0) & 63
-         FROM domain_events WHERE id IN (SELECT json_array_elements_text(?::json))
+         FROM domain_events WHERE id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))
          ON CONFLICT DO NOTHING",
         "INSERT INTO event_queue (position, event_id, type, aggregate_type, aggregate_id, partition)
          SELECT position, id, type, aggregate_type, aggregate_id, 0
@@ -327,7 +329,7 @@ fn queue_again(ids: Bind) -> Statement {
 
 fn forget_failures(ids: Bind) -> Statement {
     Statement::new(
-        "DELETE FROM event_failures WHERE event_id IN (SELECT json_array_elements_text(?::json))",
+        "DELETE FROM event_failures WHERE event_id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
         "DELETE FROM event_failures WHERE event_id IN (SELECT value FROM json_each(?))",
         vec![ids],
     )

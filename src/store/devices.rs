@@ -44,7 +44,7 @@ pub(super) fn put(devices: Bind) -> Statement {
 
 pub(super) fn forget_of_users(users: Bind) -> Statement {
     Statement::new(
-        "DELETE FROM devices WHERE user_id IN (SELECT value::bigint FROM json_array_elements_text(?::json))",
+        "DELETE FROM devices WHERE user_id = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text(?::json)))",
         "DELETE FROM devices WHERE user_id IN (SELECT value FROM json_each(?))",
         vec![users],
     )
@@ -53,7 +53,7 @@ pub(super) fn forget_of_users(users: Bind) -> Statement {
 /// Removes devices that a provider has declared gone.
 pub(super) fn remove(ids: Bind) -> Statement {
     Statement::new(
-        "DELETE FROM devices WHERE id IN (SELECT json_array_elements_text(?::json))",
+        "DELETE FROM devices WHERE id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
         "DELETE FROM devices WHERE id IN (SELECT value FROM json_each(?))",
         vec![ids],
     )
@@ -63,7 +63,7 @@ impl Store {
     pub(super) async fn devices(&self, users: Bind) -> Result<Vec<(i64, String, Device)>, StoreError> {
         let statement = Statement::<(BigInt, Text, Text, Text)>::new(
             "SELECT user_id, id, token, platform FROM devices
-             WHERE user_id IN (SELECT value::bigint FROM json_array_elements_text(?::json)) ORDER BY added_at, id",
+             WHERE user_id = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text(?::json))) ORDER BY added_at, id",
             "SELECT user_id, id, token, platform FROM devices
              WHERE user_id IN (SELECT value FROM json_each(?)) ORDER BY added_at, id",
             vec![users],
@@ -88,7 +88,7 @@ impl Store {
         }
         let statement = Statement::<(Text, Text, Text, BigInt)>::new(
             "SELECT notification_id, device, outcome, cycle::bigint FROM notification_history
-             WHERE notification_id IN (SELECT json_array_elements_text(?::json)) AND channel = 'push'
+             WHERE notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) AND channel = 'push'
                AND device IS NOT NULL",
             "SELECT notification_id, device, outcome, cycle FROM notification_history
              WHERE notification_id IN (SELECT value FROM json_each(?)) AND channel = 'push' AND device IS NOT NULL",

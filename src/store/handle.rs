@@ -245,7 +245,7 @@ fn notification_rows<'a>(
 fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
     Statement::new(
         "SELECT partition::bigint FROM partitions
-         WHERE epoch = ? AND partition IN (SELECT value::smallint FROM json_array_elements_text(?::json))
+         WHERE epoch = ? AND partition = ANY(ARRAY(SELECT value::smallint FROM json_array_elements_text(?::json)))
          ORDER BY partition FOR SHARE",
         "SELECT partition FROM partitions WHERE epoch = ? AND partition IN (SELECT value FROM json_each(?))",
         vec![Bind::BigInt(epoch), partitions],
@@ -254,7 +254,7 @@ fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
 
 fn dequeue(positions: Bind) -> Statement {
     Statement::new(
-        "DELETE FROM event_queue WHERE position IN (SELECT value::bigint FROM json_array_elements_text(?::json))",
+        "DELETE FROM event_queue WHERE position = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text(?::json)))",
         "DELETE FROM event_queue WHERE position IN (SELECT value FROM json_each(?))",
         vec![positions],
     )
@@ -266,7 +266,8 @@ fn close(events: Bind) -> Statement<(BigInt,)> {
     Statement::new(
         "UPDATE domain_events e SET processed = TRUE, outcome = r.outcome, reason = r.reason
          FROM json_to_recordset(?::json) AS r(position bigint, outcome text, reason text)
-         WHERE e.position = r.position AND e.outcome = 'pending' RETURNING e.position",
+         WHERE e.position = r.position AND e.outcome = 'pending' AND r.position = r.position + 0
+         RETURNING e.position",
         "UPDATE domain_events
          SET processed = TRUE, outcome = r.value->>'outcome', reason = r.value->>'reason'
          FROM json_each(?) AS r

@@ -356,7 +356,7 @@ fn select_deliveries(ids: Bind) -> Statement<DeliverySql> {
     Statement::new(
         "SELECT notification_id, channel, state, reason, provider, reference, segments::bigint, next_attempt_at,
                 not_before, sent_at, updated_at
-         FROM deliveries WHERE notification_id IN (SELECT json_array_elements_text(?::json)) ORDER BY channel",
+         FROM deliveries WHERE notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) ORDER BY channel",
         "SELECT notification_id, channel, state, reason, provider, reference, segments, next_attempt_at,
                 not_before, sent_at, updated_at
          FROM deliveries WHERE notification_id IN (SELECT value FROM json_each(?)) ORDER BY channel",
@@ -368,7 +368,7 @@ fn select_attempts(ids: Bind) -> Statement<AttemptSql> {
     Statement::new(
         "SELECT notification_id, channel, attempt::bigint, outcome, at, device, provider, code, error, reference,
                 latency_ms::bigint
-         FROM notification_history WHERE notification_id IN (SELECT json_array_elements_text(?::json)) ORDER BY id",
+         FROM notification_history WHERE notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) ORDER BY id",
         "SELECT notification_id, channel, attempt, outcome, at, device, provider, code, error, reference, latency_ms
          FROM notification_history WHERE notification_id IN (SELECT value FROM json_each(?)) ORDER BY id",
         vec![ids],

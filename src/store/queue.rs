@@ -164,37 +164,61 @@ const EVENT: [&str; 2] = [
 /// The oldest events of the partitions held. By position over the whole queue: what other instances
 /// hold is passed over, which costs as much as reading it once.
 fn oldest_events(epoch: i64, limit: i64) -> Statement<QueuedSql> {
-    let text = |event| {
+    Statement::new(
         format!(
-            "SELECT {event} FROM (
+            "SELECT {} FROM (
+                 SELECT position, partition, crashes FROM event_queue
+                 WHERE partition = ANY(ARRAY(SELECT partition FROM partitions WHERE epoch = ?))
+                 ORDER BY position LIMIT ?) q
+             CROSS JOIN LATERAL (SELECT * FROM domain_events WHERE position = q.position LIMIT 1) e
+             ORDER BY q.position",
+            EVENT[0]
+        ),
+        format!(
+            "SELECT {} FROM (
                  SELECT position, partition, crashes FROM event_queue
                  WHERE partition IN (SELECT partition FROM partitions WHERE epoch = ?)
                  ORDER BY position LIMIT ?) q
-             JOIN domain_events e ON e.position = q.position ORDER BY q.position"
-        )
-    };
-    Statement::new(text(EVENT[0]), text(EVENT[1]), vec![Bind::BigInt(epoch), Bind::BigInt(limit)])
+             JOIN domain_events e ON e.position = q.position ORDER BY q.position",
+            EVENT[1]
+        ),
+        vec![Bind::BigInt(epoch), Bind::BigInt(limit)],
+    )
 }
 
 /// The oldest events of some types, with the earlier ones of their aggregates.
 fn urgent_events(epoch: i64, types: Bind, limit: i64) -> Statement<QueuedSql> {
-    let text = |event, types| {
+    const DUE: &str = "due AS (
+                 SELECT DISTINCT q.position, q.partition, q.crashes FROM urgent u
+                 JOIN event_queue q ON q.aggregate_id = u.aggregate_id AND q.aggregate_type = u.aggregate_type
+                      AND q.position <= u.position
+                 ORDER BY q.position LIMIT 4096)";
+    Statement::new(
         format!(
             "WITH urgent AS (
-                 SELECT position, partition, aggregate_type, aggregate_id FROM event_queue
-                 WHERE type IN ({types}) AND partition IN (SELECT partition FROM partitions WHERE epoch = ?)
+                 SELECT q.position, q.aggregate_type, q.aggregate_id
+                 FROM json_array_elements_text(?::json) AS t(type)
+                 CROSS JOIN LATERAL (
+                     SELECT * FROM event_queue
+                     WHERE type = t.type AND partition = ANY(ARRAY(SELECT partition FROM partitions WHERE epoch = ?))
+                     ORDER BY position LIMIT ?) q
+                 ORDER BY q.position LIMIT $3),
+             {DUE}
+             SELECT {} FROM due q
+             CROSS JOIN LATERAL (SELECT * FROM domain_events WHERE position = q.position LIMIT 1) e
+             ORDER BY q.position",
+            EVENT[0]
+        ),
+        format!(
+            "WITH urgent AS (
+                 SELECT position, aggregate_type, aggregate_id FROM event_queue
+                 WHERE type IN (SELECT value FROM json_each(?))
+                   AND partition IN (SELECT partition FROM partitions WHERE epoch = ?)
                  ORDER BY position LIMIT ?),
-             due AS (
-                 SELECT DISTINCT q.position, q.partition, q.crashes FROM urgent u
-                 JOIN event_queue q ON q.partition = u.partition AND q.position <= u.position
-                      AND q.aggregate_id = u.aggregate_id AND q.aggregate_type = u.aggregate_type
-                 ORDER BY q.position LIMIT 4096)
-             SELECT {event} FROM due q JOIN domain_events e ON e.position = q.position ORDER BY q.position"
-        )
-    };
-    Statement::new(
-        text(EVENT[0], "SELECT json_array_elements_text(?::json)"),
-        text(EVENT[1], "SELECT value FROM json_each(?)"),
+             {DUE}
+             SELECT {} FROM due q JOIN domain_events e ON e.position = q.position ORDER BY q.position",
+            EVENT[1]
+        ),
         vec![types, Bind::BigInt(epoch), Bind::BigInt(limit)],
     )
 }

@@ -56,7 +56,7 @@ type UserTuple = (i64, Option<String>, Option<String>, Option<String>, Option<St
 fn users(ids: Bind) -> Statement<UserSql> {
     Statement::new(
         "SELECT id, name, email, phone, locale, time_zone FROM users
-         WHERE id IN (SELECT value::bigint FROM json_array_elements_text(?::json))",
+         WHERE id = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text(?::json)))",
         "SELECT id, name, email, phone, locale, time_zone FROM users WHERE id IN (SELECT value FROM json_each(?))",
         vec![ids],
     )
@@ -206,7 +206,7 @@ impl Store {
             return Ok(HashMap::new());
         }
         let statement = Statement::<(Text, BigInt)>::new(
-            "SELECT number, user_id FROM accounts WHERE number IN (SELECT json_array_elements_text(?::json))",
+            "SELECT number, user_id FROM accounts WHERE number = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
             "SELECT number, user_id FROM accounts WHERE number IN (SELECT value FROM json_each(?))",
             vec![rows(&numbers)?],
         );

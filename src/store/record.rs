@@ -279,6 +279,7 @@ fn end_attempts(outcomes: Bind) -> Statement<(Text, Text, BigInt)> {
               reference text, segments smallint, template_version text, sent boolean)
          WHERE d.notification_id = o.notification_id AND d.channel = o.channel AND d.state = 'sending'
            AND d.claim_epoch = o.epoch AND d.claim_life = o.life AND d.attempt = o.attempt
+           AND o.epoch = o.epoch + 0
          RETURNING d.notification_id, d.channel, d.attempt::bigint",
         "UPDATE deliveries
          SET state = o.value->>'state', reason = o.value->>'reason', retries = o.value->>'retries',

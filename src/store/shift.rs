@@ -58,7 +58,7 @@ fn lock_statement(ids: Bind) -> Statement<LockSql> {
     Statement::new(
         "SELECT id, event_id, event_type, user_id, correlation_id, created_at, open::bigint, retry::bigint,
                 sent::bigint, failed::bigint, ends::bigint
-         FROM notifications WHERE id IN (SELECT json_array_elements_text(?::json)) ORDER BY id FOR UPDATE",
+         FROM notifications WHERE id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) ORDER BY id FOR UPDATE",
         "SELECT id, event_id, event_type, user_id, correlation_id, created_at, open, retry, sent, failed, ends
          FROM notifications WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
         vec![ids],
@@ -118,7 +118,7 @@ fn write_statement(counts: Bind) -> Statement {
              updated_at = statement_timestamp()
          FROM json_to_recordset(?::json) AS r(id text, open smallint, retry smallint, sent smallint,
               failed smallint, ends smallint, status text)
-         WHERE n.id = r.id",
+         WHERE n.id = r.id AND r.ends = r.ends + 0",
         "UPDATE notifications
          SET open = r.value->>'open', retry = r.value->>'retry', sent = r.value->>'sent',
              failed = r.value->>'failed', ends = r.value->>'ends', status = r.value->>'status',

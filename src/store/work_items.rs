@@ -50,12 +50,12 @@ fn take(concern: &str, claim: Claim, ids: Bind) -> Statement {
         format!(
             "UPDATE work_items SET state = 'working', attempt = attempt + 1, claim_epoch = ?, claim_life = ?,
                  updated_at = {now}
-             WHERE concern = ? AND event_id IN ({ids})"
+             WHERE concern = ? AND event_id {ids}"
         )
     };
     Statement::new(
-        text("SELECT json_array_elements_text(?::json)", "statement_timestamp()"),
-        text("SELECT value FROM json_each(?)", "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"),
+        text("= ANY(ARRAY(SELECT json_array_elements_text(?::json)))", "statement_timestamp()"),
+        text("IN (SELECT value FROM json_each(?))", "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')"),
         vec![Bind::BigInt(claim.epoch), Bind::BigInt(claim.life), Bind::Text(concern.to_owned()), ids],
     )
 }
@@ -105,7 +105,7 @@ impl Store {
              FROM json_to_recordset(?::json)
                   AS o(event_id text, attempt smallint, state text, error text, wait_s double precision)
              WHERE w.concern = ? AND w.claim_epoch = ? AND w.claim_life = ? AND w.event_id = o.event_id
-               AND w.attempt = o.attempt AND w.state = 'working'
+               AND w.attempt = o.attempt AND w.state = 'working' AND o.attempt = o.attempt + 0
              RETURNING w.event_id",
             "UPDATE work_items SET state = o.value->>'state', error = o.value->>'error', claim_epoch = NULL,
                  claim_life = NULL,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::browser::Browser;
-use crate::harness::{Db, Event, Herald, SOON, ingest, on_both, settle, user, wait_until};
+use crate::harness::{Db, Event, Herald, LATE, SOON, ingest, on_both, settle, user, wait_until};
 use crate::retry::{CLOSED, QUICK};
 use crate::visitor::{Visitor, link};
 
@@ -58,7 +58,7 @@ async fn no_more_browsers_watch_than_may() {
     visitor.get("/notifications").await.expect(200);
     drop(first);
     // Whoever went is noticed at the next word to them.
-    wait_until(SOON, "room", async || {
+    wait_until(LATE, "room", async || {
         let free = visitor.try_watch(&herald).await;
         free.then_some(())
     })

@@ -56,6 +56,10 @@ pub enum FcmAnswer {
     Unspecified,
     /// 200 with something else than a message's name.
     Portal,
+    /// 200 with a name that no database keeps.
+    NulInName,
+    /// 500 with a code of FCM's that no database keeps.
+    NulInCode,
     Drop,
     Silence,
     Garbage,
@@ -336,6 +340,8 @@ fn react(answer: FcmAnswer, number: usize) -> Reaction {
         FcmAnswer::Overloaded => Reaction::answer(503, "<html>busy</html>"),
         FcmAnswer::Unspecified => error(500, "UNKNOWN", &fcm("UNSPECIFIED_ERROR")),
         FcmAnswer::Portal => Reaction::answer(200, "<html>Welcome to the airport</html>"),
+        FcmAnswer::NulInName => Reaction::answer(200, r#"{"name":"projects/\u0000/messages/1"}"#),
+        FcmAnswer::NulInCode => error(500, "INTERNAL", &fcm("A\0B")),
         FcmAnswer::Drop => Reaction::Drop,
         FcmAnswer::Silence => Reaction::Silence,
         FcmAnswer::Garbage => Reaction::Garbage,

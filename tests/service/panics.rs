@@ -89,8 +89,9 @@ impl Load {
         self.serve.send_replace(self.api.clone());
     }
 
-    /// What must hold once all work has ended, whatever happened on the way.
-    async fn check(&mut self) {
+    /// What must hold once all work has ended, whatever happened on the way. Gives the number of
+    /// attempts that left a doubt.
+    async fn check(&mut self) -> usize {
         settle_within(LATE, &self.api).await;
         let mut copies = oracle::Copies::new();
         for message in self.gateway.messages().all() {
@@ -109,6 +110,8 @@ impl Load {
         self.herald.anonymous().get("/health/ready").await.expect(200);
         assert!(self.herald.is_running(), "it is the same process");
         self.herald.run(&["reconcile"]).await.code(0);
+        let attempts = notifications.iter().flat_map(|told| told["deliveries"][0]["attempts"].as_array());
+        attempts.flatten().filter(|attempt| attempt["outcome"] == "unknown").count()
     }
 
     async fn actors(&self) -> Vec<Value> {
@@ -129,7 +132,12 @@ async fn a_panic_is_one_actors(db: Db, point: &str, actor: &str, passages: [usiz
         (actor["restarts"] == 2 && actor["state"] == "running").then_some(())
     })
     .await;
-    load.check().await;
+    let doubts = load.check().await;
+    match point {
+        "sender_sent" => assert!(doubts > 0, "what had been sent left a doubt"),
+        "sender" => {}
+        _ => assert_eq!(doubts, 0, "nothing that was being sent was cut off"),
+    }
     for one in load.actors().await {
         assert_eq!(one["state"], "running", "{one}");
         if one["name"] == actor {
@@ -199,7 +207,7 @@ async fn many_panics_at_once(db: Db) {
     for publisher in load.publish() {
         publisher.await.unwrap();
     }
-    load.check().await;
+    assert!(load.check().await > 0, "what was in the sender's hands left a doubt");
     let restarts: u64 = load.actors().await.iter().map(|one| one["restarts"].as_u64().unwrap()).sum();
     assert_eq!(restarts, 12);
 }

@@ -11,11 +11,13 @@ mod support;
 
 mod append;
 mod claim;
+mod cost;
 mod handle;
 mod instances;
 mod migrate;
 mod outage;
 mod people;
+mod plans;
 mod queue;
 mod reads;
 mod record;

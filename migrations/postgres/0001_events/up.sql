@@ -35,7 +35,7 @@ CREATE TABLE event_queue (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
         autovacuum_vacuum_cost_delay = 0);
 CREATE INDEX event_queue_type ON event_queue (type, position);
-CREATE INDEX event_queue_partition ON event_queue (partition, position);
+CREATE INDEX event_queue_aggregate ON event_queue (aggregate_id, position);
 
 -- Whoever inserts an event queues it, in the same transaction. SECURITY DEFINER with a fixed search
 -- path, so that an application needs no right but INSERT on domain_events. Herald's own events that

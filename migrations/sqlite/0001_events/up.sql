@@ -32,7 +32,7 @@ CREATE TABLE event_queue (
     crashes INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX event_queue_type ON event_queue (type, position);
-CREATE INDEX event_queue_partition ON event_queue (partition, position);
+CREATE INDEX event_queue_aggregate ON event_queue (aggregate_id, position);
 
 -- Whoever inserts an event queues it, in the same transaction. There is one instance only, so all
 -- events are in one partition. Herald's own events that nobody handles are inserted closed.

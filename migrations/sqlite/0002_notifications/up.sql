@@ -87,6 +87,7 @@ CREATE TABLE work_items (
 );
 CREATE INDEX work_items_waiting ON work_items (concern, next_attempt_at, position) WHERE state IN ('pending', 'retry');
 CREATE INDEX work_items_claimed ON work_items (claim_epoch, concern) WHERE state = 'working';
+CREATE INDEX work_items_dead ON work_items (updated_at) WHERE state = 'dead';
 
 -- How many deliveries are in each state, by the hour in which their notification was made. `created`
 -- counts all of them; what is not in an ended state is open. `shard` keeps instances from waiting

@@ -268,7 +268,7 @@ pub fn interrupted(
         let tries = [Try { outcome: AttemptOutcome::Unknown, retry_after: None, error: Some(error) }];
         let past = Past {
             retries: u32::try_from(held.retries).unwrap_or(u32::MAX),
-            accepted: false,
+            accepted: held.accepted,
             expires_at: held.expires_at,
         };
         apply(&mut outcome, conclude(&tries, past, retry, now, random));

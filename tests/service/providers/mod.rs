@@ -37,7 +37,7 @@ impl Bank {
         bank
     }
 
-    /// The same without its process.
+    /// The same without its process. The log tells all that it can, since nothing personal is to be in it.
     async fn prepare(db: Db, channels: &str, authorities: &[PathBuf], settings: &[(&str, &str)]) -> Self {
         let trusted = tempfile::tempdir().unwrap();
         let mut files = authorities.to_vec();
@@ -53,6 +53,7 @@ impl Bank {
         if !files.is_empty() {
             herald.set(&[("HERALD__TLS__CA_FILE", ca_file.to_str().unwrap())]);
         }
+        herald.set(&[("HERALD__LOG__LEVEL", "debug")]);
         herald.set(settings);
         let api = herald.anonymous();
         Self { herald, api, _trusted: trusted }
@@ -93,6 +94,7 @@ impl Bank {
         let token = self.api.token.clone().unwrap();
         self.herald.stop().await;
         let lines = self.herald.output.lines();
+        assert!(lines.iter().any(|line| line.contains("DEBUG")), "the log told all that it can");
         for secret in secrets.iter().chain([&NARRATION, &"2,500.00", &token.as_str()]) {
             let line = lines.iter().find(|line| line.contains(secret));
             assert!(line.is_none(), "{secret} is printed: {line:?}");

@@ -14,16 +14,22 @@ on_both!(
     a_push_arrives_as_it_was_meant,
     each_answer_ends_in_the_right_state,
     a_push_to_two_devices,
+    a_crash_forgets_nobody_who_accepted,
     a_refusal_to_log_in_is_no_loss,
 );
 
 async fn start(db: Db, peer: &FcmPeer) -> Bank {
+    start_with(db, peer, &[]).await
+}
+
+async fn start_with(db: Db, peer: &FcmPeer, more: &[(&str, &str)]) -> Bank {
     let (account, endpoint) = (peer.service_account(), peer.endpoint());
-    let settings = [
+    let mut settings = vec![
         ("HERALD__PUSH__PROVIDER", "fcm"),
         ("HERALD__PUSH__FCM__SERVICE_ACCOUNT", account.to_str().unwrap()),
         ("HERALD__PUSH__FCM__ENDPOINT", &endpoint),
     ];
+    settings.extend_from_slice(more);
     Bank::start(db, r#"["push"]"#, &[peer.ca_file().unwrap()], &settings).await
 }
 
@@ -100,6 +106,14 @@ const CASES: &[Case] = &[
     once(FcmAnswer::Overloaded, &[("unknown", "HTTP 503"), ("accepted", "")]),
     once(FcmAnswer::Drop, &[("unknown", "closed"), ("accepted", "")]),
     once(FcmAnswer::Portal, &[("unknown", "HTTP 200"), ("accepted", "")]),
+    once(FcmAnswer::NulInCode, &[("unknown", "A B"), ("accepted", "")]),
+    Case {
+        answer: FcmAnswer::NulInName,
+        times: None,
+        attempts: &[("accepted", "")],
+        state: "sent",
+        keeps_device: true,
+    },
     once(FcmAnswer::ThirdPartyAuth, &[("transient", "THIRD_PARTY_AUTH_ERROR"), ("accepted", "")]),
     once(FcmAnswer::Forbidden, &[("transient", "HTTP 403"), ("accepted", "")]),
     // It says nothing of the device, so the device stays.
@@ -144,7 +158,7 @@ async fn each_answer_ends_in_the_right_state(db: Db) {
             FcmAnswer::Quota(Some(seconds)) | FcmAnswer::Unavailable(Some(seconds)) => {
                 seconds.parse().unwrap()
             }
-            FcmAnswer::Overloaded => 10,
+            FcmAnswer::Overloaded | FcmAnswer::NulInCode => 10,
             _ => continue,
         };
         let waited = messages[1].at - messages[0].at;
@@ -215,6 +229,22 @@ async fn a_push_to_two_devices(db: Db) {
         assert_eq!((of("first"), of("second")), (1, outcomes.len() - 1), "{what}");
     }
     bank.printed_nothing_of(&["device-of", "access-"]).await;
+}
+
+/// The last attempt is cut off; what an earlier one had reached still counts.
+async fn a_crash_forgets_nobody_who_accepted(db: Db) {
+    let peer = peer();
+    let settings = [("HERALD__PUSH__RETRY__RETRIES", "1"), ("HERALD_BREAKPOINTS", "sender_sent=panic@2")];
+    let bank = start_with(db, &peer, &settings).await;
+    with_devices(&bank, 1).await;
+    peer.answer("second-device-of-1", FcmAnswer::Quota(Some("1")));
+    bank.tell("e-1", 1).await;
+    let delivery = bank.delivery("e-1", &["sent", "dead"]).await;
+    assert_eq!(delivery["state"], "sent", "{delivery}");
+    let attempts = delivery["attempts"].as_array().unwrap();
+    let told: Vec<_> = attempts.iter().map(|one| one["outcome"].as_str().unwrap()).collect();
+    assert_eq!(told[2..], ["unknown"], "{delivery}");
+    assert_eq!(bank.notification("e-1").await.unwrap()["status"], "SENT");
 }
 
 async fn a_refusal_to_log_in_is_no_loss(db: Db) {

@@ -4,17 +4,18 @@
   'use strict';
 
   const EVERY = 5000; // Without the stream, and for what other instances did: at least this often.
+  const READS = 20000; // Who has not moved the mouse for so long does not read there.
   const REOPEN = 15000; // When the stream was refused.
 
   const live = document.getElementById('live');
   const connection = document.getElementById('connection');
   const notice = document.getElementById('notice');
-  const points = window.matchMedia('(hover: hover)');
 
   let stream = null;
   let fetching = false;
   let again = false;
   let forced = false; // The next one puts in everything.
+  let moved = 0; // When a mouse did last. A finger does not stay where it was.
   let waiting = false; // A part was left as it is, and is out of date.
   let state = '';
 
@@ -23,6 +24,7 @@
     state = next;
     connection.dataset.state = next;
     connection.textContent = {
+      begin: 'connecting…',
       live: 'live',
       wait: 'reconnecting…',
       still: 'paused while you read',
@@ -40,7 +42,7 @@
     if (part.querySelector('details[open]')) return true;
     const focus = document.activeElement;
     if (focus && part.contains(focus) && focus.matches(':focus-visible')) return true;
-    return points.matches && part.matches(':hover');
+    return Date.now() - moved < READS && part.matches(':hover');
   }
 
   function put(html, all) {
@@ -55,7 +57,9 @@
       }
       const focus = document.activeElement;
       const id = focus && shown.contains(focus) ? focus.id : '';
+      const left = shown.querySelector('.sheet')?.scrollLeft;
       shown.replaceWith(document.adoptNode(part));
+      if (left) part.querySelector('.sheet')?.scrollTo({ left });
       if (id) {
         const heir = document.getElementById(id);
         (heir || document.getElementById('main')).focus({ preventScroll: true });
@@ -139,6 +143,9 @@
     }
   });
 
+  document.addEventListener('pointermove', (event) => {
+    moved = event.pointerType === 'mouse' ? Date.now() : 0;
+  });
   document.addEventListener('visibilitychange', () => {
     if (!document.hidden) refresh();
   });
@@ -158,6 +165,6 @@
 
   // An address with a notice is not to be kept: it would be told again.
   if (location.search) history.replaceState(null, '', location.pathname);
-  say('wait');
+  say('begin');
   watch();
 })();
