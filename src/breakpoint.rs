@@ -2,7 +2,7 @@
 //!
 //! `HERALD_BREAKPOINTS=notifier=panic@10,after_send=exit@3` makes the tenth passage of `notifier`
 //! panic, and the third of `after_send` end the process as `kill -9` would; `panic@10+` means the
-//! tenth and every later one. In a release build the points compile to nothing.
+//! tenth and every later one, and a point may be named several times. In a release build the points compile to nothing.
 
 /// A point that a test can make fail. It must be passed on the actor's own thread for its panic to be
 /// the actor's.
@@ -28,19 +28,28 @@ mod enabled {
         Exit,
     }
 
-    struct Point {
+    struct Failure {
         action: Action,
         at: u64,
         ever_after: bool,
+    }
+
+    #[derive(Default)]
+    struct Point {
         passed: AtomicU64,
+        failures: Vec<Failure>,
     }
 
     static POINTS: LazyLock<HashMap<String, Point>> = LazyLock::new(|| {
         let text = std::env::var("HERALD_BREAKPOINTS").unwrap_or_default();
-        text.split(',').filter_map(|part| parse(part.trim())).collect()
+        let mut points: HashMap<String, Point> = HashMap::new();
+        for (name, failure) in text.split(',').filter_map(|part| parse(part.trim())) {
+            points.entry(name).or_default().failures.push(failure);
+        }
+        points
     });
 
-    fn parse(text: &str) -> Option<(String, Point)> {
+    fn parse(text: &str) -> Option<(String, Failure)> {
         let (name, rest) = text.split_once('=')?;
         let (action, at) = rest.split_once('@')?;
         let action = match action {
@@ -50,19 +59,20 @@ mod enabled {
         };
         let ever_after = at.ends_with('+');
         let at = at.trim_end_matches('+').parse().ok()?;
-        Some((name.to_owned(), Point { action, at, ever_after, passed: AtomicU64::new(0) }))
+        Some((name.to_owned(), Failure { action, at, ever_after }))
     }
 
     /// Passes a point: counts, and fails where it is told to.
+    #[track_caller]
     #[expect(clippy::panic, reason = "on purpose, where a test asks for it")]
     pub fn pass(name: &str) {
         let Some(point) = POINTS.get(name) else { return };
         let passage = point.passed.fetch_add(1, Relaxed) + 1;
-        if passage == point.at || (point.ever_after && passage > point.at) {
-            match point.action {
-                Action::Panic => panic!("a break point"),
-                Action::Exit => std::process::abort(),
-            }
+        let hits = |failure: &&Failure| passage == failure.at || (failure.ever_after && passage > failure.at);
+        match point.failures.iter().find(hits).map(|failure| &failure.action) {
+            Some(Action::Panic) => panic!("a break point"),
+            Some(Action::Exit) => std::process::abort(),
+            None => {}
         }
     }
 }

@@ -86,6 +86,8 @@ async fn round(
 ) -> Round {
     let events = match open_events(&instance, &routes, limit).await {
         Ok(events) if events.is_empty() => return Round::Empty,
+        // An urgent event brings the earlier ones of its aggregate; the first is handled by itself.
+        Ok(events) if limit == 1 => events.into_iter().take(1).collect(),
         Ok(events) => events,
         Err(error) => return failed(&error),
     };

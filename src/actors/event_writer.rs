@@ -12,10 +12,10 @@ use actix::prelude::*;
 use futures_util::StreamExt;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::event_publisher::EventPublisher;
 use super::hand::Room;
 use super::instance::Instance;
 use super::messages::{AppendError, EventsStored, PublishEvents, StoreEvents};
-use super::publisher::EventPublisher;
 use crate::domain::NewEvent;
 use crate::store::{Appended, StoreError};
 use crate::supervision::SupervisedContext;

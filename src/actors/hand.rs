@@ -23,7 +23,7 @@ pub struct Hand {
     /// sender has seen that none waits any more.
     left_waiting: AtomicU64,
     seen_empty: AtomicU64,
-    started: Mutex<HashSet<DeliveryId>>,
+    started: Mutex<HashSet<(DeliveryId, i64)>>,
 }
 
 impl Hand {
@@ -88,19 +88,19 @@ impl Hand {
         self.seen_empty.fetch_max(before_look, SeqCst);
     }
 
-    /// Notes that the sending of a delivery begins: from here on it may have been sent.
-    pub fn start(&self, id: &DeliveryId) {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+    /// Notes that an attempt begins: from here on the delivery may have been sent.
+    pub fn start(&self, id: &DeliveryId, attempt: i64) {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).insert((id.clone(), attempt));
     }
 
     /// Its outcome is known.
-    pub fn finish(&self, id: &DeliveryId) {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    pub fn finish(&self, id: &DeliveryId, attempt: i64) {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id.clone(), attempt));
     }
 
-    /// Whether the sending of a delivery began and its outcome is not known.
-    pub fn has_started(&self, id: &DeliveryId) -> bool {
-        self.started.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    /// Whether an attempt began and its outcome is not known.
+    pub fn has_started(&self, id: &DeliveryId, attempt: i64) -> bool {
+        self.started.lock().unwrap_or_else(PoisonError::into_inner).contains(&(id.clone(), attempt))
     }
 }
 

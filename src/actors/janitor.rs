@@ -56,12 +56,35 @@ impl Janitor {
         ctx.spawn(work.into_actor(self).map(|result, janitor, ctx| {
             janitor.beating = false;
             match result {
-                Ok(()) => janitor.take_back(ctx),
+                Ok(()) => {
+                    janitor.share_work(ctx);
+                    janitor.take_back(ctx);
+                }
                 Err(error) => {
                     janitor.instance.heart_has_missed();
                     tracing::warn!(%error, "the heartbeat could not be stored");
                     metrics::counter!("herald_heartbeats_missed_total").increment(1);
                 }
+            }
+        }));
+    }
+
+    /// Gives up who has lost the lease, and takes up this instance's share of the partitions.
+    fn share_work(&mut self, ctx: &mut SupervisedContext<Self>) {
+        let instance = Arc::clone(&self.instance);
+        let work = async move {
+            if instance.may_fence() {
+                let fenced = instance.store.fence(instance.settings.lease, None).await?;
+                if !fenced.is_empty() {
+                    tracing::warn!(epochs = ?fenced, "instances were silent past their lease and have been given up");
+                }
+            }
+            instance.store.share_partitions(instance.epoch()).await
+        };
+        ctx.spawn(work.into_actor(self).map(|shared, _, _| {
+            if let Err(error) = shared {
+                tracing::warn!(%error, "the partitions could not be shared out; the next round tries again");
+                metrics::counter!("herald_store_errors_total", "during" => "share").increment(1);
             }
         }));
     }
@@ -136,7 +159,7 @@ impl Janitor {
     }
 }
 
-/// Renews the lease, gives up who has lost theirs, and takes up this instance's share of the work.
+/// Renews the lease.
 async fn heartbeat(instance: Arc<Instance>) -> Result<(), StoreError> {
     let begun = Tick::now();
     match instance.store.heartbeat(instance.epoch()).await? {
@@ -152,13 +175,7 @@ async fn heartbeat(instance: Arc<Instance>) -> Result<(), StoreError> {
             instance.heart_has_beaten(begun, now);
         }
     }
-    if instance.may_fence() {
-        let fenced = instance.store.fence(instance.settings.lease, None).await?;
-        if !fenced.is_empty() {
-            tracing::warn!(epochs = ?fenced, "instances were silent past their lease and have been given up");
-        }
-    }
-    instance.store.share_partitions(instance.epoch()).await.map(drop)
+    Ok(())
 }
 
 impl Actor for Janitor {

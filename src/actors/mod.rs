@@ -2,6 +2,7 @@
 //! and `domain`, and what they keep is in the store.
 
 mod dispatcher;
+mod event_publisher;
 mod event_writer;
 mod hand;
 mod instance;
@@ -10,7 +11,7 @@ mod live_feed;
 mod messages;
 mod notifier;
 mod outcome_writer;
-mod publisher;
+mod redis;
 mod retry_timer;
 mod sandbox;
 mod sender;
@@ -22,6 +23,7 @@ pub use instance::{Instance, Settings};
 pub use messages::ReleaseHand;
 pub use messages::{AppendError, NotificationsChanged};
 pub use notifier::{Defaults, Rules, Subscriptions};
+pub use redis::{BusCounts, BusSnapshot, RedisError, Server as RedisServer};
 pub use sandbox::SandboxStore;
 pub use sender::Retries;
 pub use tree::{BuildError, ChannelSetup, Runtime, Setup, build};

@@ -9,6 +9,7 @@ use actix::prelude::*;
 use super::hand::Room;
 use super::instance::Instance;
 use super::messages::{HandleEvents, NotificationsChanged, SendDeliveries};
+use crate::domain::recipient::recipient_of_registration;
 use crate::domain::{
     Channel, DeliveryId, DeliveryState, EventOutcome, Instant, NewEvent, NotificationId, Recipient as Person,
 };
@@ -240,8 +241,10 @@ impl Batch<'_> {
         for (number, user) in &handled.owners {
             known.owners.entry(number.clone()).or_insert(*user);
         }
-        handled.introduces = crate::domain::recipient::recipient_of_registration(event)
-            .map(|registration| registration.recipient);
+        handled.introduces = recipient_of_registration(event).map(|registration| {
+            note_left_out(&event.id, &registration.left_out);
+            registration.recipient
+        });
         if let Some(person) = &handled.introduces {
             known.contacts.entry(person.id).or_insert_with(|| contacts_of(person));
         }
@@ -326,6 +329,15 @@ impl Batch<'_> {
             None if !self.left.contains(&delivery.channel) => self.left.push(delivery.channel),
             None => {}
         }
+    }
+}
+
+/// A customer who misses a contact is told less, so somebody has to know. Names only: the values are
+/// personal.
+fn note_left_out(event_id: &str, fields: &[&str]) {
+    if !fields.is_empty() {
+        metrics::counter!("herald_registration_fields_left_out_total").increment(fields.len() as u64);
+        tracing::warn!(%event_id, ?fields, "fields of a registration are not valid and were left out");
     }
 }
 

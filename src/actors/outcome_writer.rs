@@ -11,9 +11,9 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::oneshot;
 
+use super::event_publisher::EventPublisher;
 use super::instance::Instance;
 use super::messages::{FlushOutcomes, NotificationsChanged, PublishEvents, RecordOutcome};
-use super::publisher::EventPublisher;
 use crate::store::{DeliveryOutcome, StoreError};
 use crate::supervision::SupervisedContext;
 
@@ -32,6 +32,9 @@ pub struct OutcomeWriter {
     queue: VecDeque<(DeliveryOutcome, oneshot::Sender<Answer>)>,
     batches: usize,
     flushes: Vec<oneshot::Sender<()>>,
+    /// After a batch that the database refused: how many are recorded one by one, so that only the
+    /// one that it is due to is refused.
+    one_by_one: usize,
 }
 
 impl OutcomeWriter {
@@ -41,12 +44,22 @@ impl OutcomeWriter {
         publisher: Addr<EventPublisher>,
         feed: Recipient<NotificationsChanged>,
     ) -> Self {
-        Self { instance, publisher, feed, queue: VecDeque::new(), batches: 0, flushes: Vec::new() }
+        Self {
+            instance,
+            publisher,
+            feed,
+            queue: VecDeque::new(),
+            batches: 0,
+            flushes: Vec::new(),
+            one_by_one: 0,
+        }
     }
 
     fn record_what_waits(&mut self, ctx: &mut SupervisedContext<Self>) {
         while self.batches < BATCHES_AT_ONCE && !self.queue.is_empty() {
-            let count = self.queue.len().min(self.instance.settings.outcome_batch);
+            let most = if self.one_by_one > 0 { 1 } else { self.instance.settings.outcome_batch };
+            let count = self.queue.len().min(most);
+            self.one_by_one = self.one_by_one.saturating_sub(1);
             let batch: Vec<_> = self.queue.drain(..count).collect();
             self.batches += 1;
             let instance = Arc::clone(&self.instance);
@@ -78,6 +91,12 @@ impl OutcomeWriter {
                         }
                         ctx.run_later(AGAIN_AFTER, Self::record_what_waits);
                         return;
+                    }
+                    Err(_) if batch.len() > 1 => {
+                        writer.one_by_one = writer.one_by_one.max(batch.len());
+                        for entry in batch.into_iter().rev() {
+                            writer.queue.push_front(entry);
+                        }
                     }
                     Err(error) => {
                         tracing::error!(%error, outcomes = batch.len(), "outcomes cannot be recorded");

@@ -13,6 +13,7 @@ use tokio::runtime::Runtime as IoRuntime;
 use tokio::sync::broadcast;
 
 use super::dispatcher::Dispatcher;
+use super::event_publisher::EventPublisher;
 use super::event_writer::{EventWriter, Ingest};
 use super::instance::Instance;
 use super::janitor::Janitor;
@@ -20,7 +21,7 @@ use super::live_feed::LiveFeed;
 use super::messages::{NotificationsChanged, ReleaseHand};
 use super::notifier::{Notifier, Rules};
 use super::outcome_writer::OutcomeWriter;
-use super::publisher::EventPublisher;
+use super::redis::{BusCounts, RedisSubscriber, Server as RedisServer};
 use super::retry_timer::RetryTimer;
 use super::sender::{Equipment, Retries, Sender, pace};
 use crate::domain::{Channel, NewEvent};
@@ -55,6 +56,8 @@ pub struct Setup {
     pub channels: Vec<ChannelSetup>,
     /// How many changes a watcher may fall behind.
     pub backlog: usize,
+    /// The Redis server, and how long an id known from there alone may wait for its publisher's row.
+    pub redis: Option<(RedisServer, Duration)>,
 }
 
 /// The running actors, as the rest of the program sees them.
@@ -67,6 +70,8 @@ pub struct Runtime {
     pub senders: Vec<Recipient<ReleaseHand>>,
     /// Changes of notifications, for those who watch.
     pub changes: broadcast::Sender<NotificationsChanged>,
+    /// What goes over Redis.
+    pub bus_counts: Arc<BusCounts>,
     /// Events as they are stored.
     pub bus: broadcast::Sender<Arc<Vec<NewEvent>>>,
 }
@@ -99,16 +104,19 @@ const ROOT_INTENSITY: Intensity = Intensity { max_restarts: 3, window: Duration:
 ///
 /// [`BuildError`].
 pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
-    let Setup { instance, rules, templates, retries, channels, backlog } = setup;
+    let Setup { instance, rules, templates, retries, channels, backlog, redis } = setup;
+    let counts = Arc::new(BusCounts::default());
     let (changes, _) = broadcast::channel(backlog.max(1));
     let (bus, _) = broadcast::channel(backlog.max(1));
     let core = new_arbiter(io)?.handle();
 
     let watchers = changes.clone();
     let (feed_spec, feed) = ChildSpec::worker("live_feed", &core, move |_| LiveFeed::new(watchers.clone()));
-    let listeners = bus.clone();
-    let (publisher_spec, publisher) =
-        ChildSpec::worker("event_publisher", &core, move |_| EventPublisher::new(listeners.clone()));
+    let (publisher_spec, publisher) = ChildSpec::worker("event_publisher", &core, {
+        let (listeners, server, counts) =
+            (bus.clone(), redis.clone().map(|(server, _)| server), Arc::clone(&counts));
+        move |_| EventPublisher::new(listeners.clone(), server.clone(), Arc::clone(&counts))
+    });
     let (outcomes_spec, outcomes) = ChildSpec::worker("outcome_writer", &core, {
         let (instance, publisher, feed) = (Arc::clone(&instance), publisher.clone(), feed.clone());
         move |_| OutcomeWriter::new(Arc::clone(&instance), publisher.clone(), feed.clone().recipient())
@@ -174,12 +182,27 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         }
     });
     let (writer_spec, writer) = ChildSpec::worker("event_writer", &ingress, {
-        let instance = Arc::clone(&instance);
+        let (instance, dispatcher) = (Arc::clone(&instance), dispatcher.clone());
         move |_| EventWriter::new(Arc::clone(&instance), dispatcher.clone().recipient(), publisher.clone())
     });
-    let intake =
+    let mut intake =
         supervisor("intake").child(janitor_spec.backoff(BACKOFF))?.child(writer_spec.backoff(BACKOFF))?;
-
+    if let Some((server, adopt_after)) = redis {
+        let (subscriber_spec, _) = ChildSpec::worker("redis_subscriber", &ingress, {
+            let (instance, counts) = (Arc::clone(&instance), Arc::clone(&counts));
+            move |_| {
+                let dispatcher = dispatcher.clone().recipient();
+                RedisSubscriber::new(
+                    Arc::clone(&instance),
+                    server.clone(),
+                    Arc::clone(&counts),
+                    dispatcher,
+                    adopt_after,
+                )
+            }
+        });
+        intake = intake.child(subscriber_spec.backoff(BACKOFF))?;
+    }
     let root = Supervisor::new("herald", ROOT_INTENSITY)
         .child(records.into_spec())?
         .child(senders.into_spec())?
@@ -190,6 +213,7 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         ingest: Ingest::new(writer, instance.settings.writer_queue),
         senders: release,
         changes,
+        bus_counts: counts,
         bus,
     })
 }

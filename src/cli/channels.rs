@@ -79,7 +79,7 @@ fn sms(
         headers.insert(name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned());
     }
     Ok(Arc::new(SmsHttp::new(SmsHttpConfig {
-        url: http.url.expose().to_string(),
+        url: http.url.expose().to_owned(),
         method: http.method.to_string(),
         headers,
         body: http.body.expose().to_owned(),

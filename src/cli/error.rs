@@ -22,6 +22,9 @@ pub enum CommandError {
     /// A provider cannot be used as it is configured.
     #[error(transparent)]
     Provider(#[from] ProviderError),
+    /// Redis cannot be used.
+    #[error(transparent)]
+    Redis(#[from] crate::actors::RedisError),
     /// Templates of the bank's own cannot be used.
     #[error("templates.dir cannot be used:\n{0}")]
     Templates(#[from] TemplateLoadError),
@@ -69,6 +72,7 @@ impl CommandError {
             Self::Config(_)
             | Self::InUse(_)
             | Self::Provider(_)
+            | Self::Redis(_)
             | Self::Templates(_)
             | Self::Usage(_)
             | Self::TokenFile(_)

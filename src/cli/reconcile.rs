@@ -4,11 +4,20 @@ use serde_json::json;
 
 use super::{CommandError, say, serve};
 use crate::config::Config;
-use crate::store::Store;
+use crate::store::{MigrationMode, Store};
 
 /// Asks whether everything adds up, and names the ids where it does not. Changes nothing.
 pub(super) async fn reconcile(config: &Config, json: bool) -> Result<(), CommandError> {
-    let store = Store::open(&serve::location(config), tokio::runtime::Handle::current())?;
+    let location = serve::location(config);
+    let pending = Store::migrate(&location, MigrationMode::Check).await?;
+    if !pending.is_empty() {
+        return Err(CommandError::Failed(format!(
+            "{} migrations are pending ({}): nothing was asked; run `herald migrate` first",
+            pending.len(),
+            pending.join(", ")
+        )));
+    }
+    let store = Store::open(&location, tokio::runtime::Handle::current())?;
     let found = store.reconcile().await?;
     if json {
         say(&json!({ "rules": Store::reconcile_rules(), "discrepancies": found }).to_string())?;

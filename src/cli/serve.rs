@@ -15,12 +15,12 @@ use tokio::runtime::Runtime as IoRuntime;
 use super::channels::channels;
 use super::error::CommandError;
 use crate::actors::{
-    Defaults, Hand, Instance, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings, Setup,
-    Subscriptions, build,
+    Defaults, Hand, Instance, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings,
+    Setup, Subscriptions, build,
 };
-use crate::config::{Config, DatabaseUrl};
+use crate::config::{Config, DatabaseUrl, without_effect};
 use crate::domain::{Channel, Scope, Scopes};
-use crate::http::{self, Api, login_secret};
+use crate::http::{self, Api, Dashboard, login_secret};
 use crate::providers::sandbox::{Behaviour, Sandbox};
 use crate::store::{Location, Login, MigrationMode, PostgresConfig, Store};
 use crate::supervision::{Observation, Stall, io_runtime, watch};
@@ -75,29 +75,29 @@ pub(super) fn location(config: &Config) -> Location {
     }
 }
 
-/// One process for a SQLite file, and a file that only its owner may read.
+/// One process for a SQLite file.
 fn lock(config: &Config) -> Result<Option<File>, CommandError> {
     let DatabaseUrl::Sqlite(path) = &config.database.url else { return Ok(None) };
-    let open = |path: &Path| {
-        let mut options = File::options();
-        options.create(true).append(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options
-            .open(path)
-            .map_err(|cause| CommandError::Io { what: format!("cannot open {}", path.display()), cause })
-    };
     let mut name = path.clone().into_os_string();
     name.push(".lock");
-    let file = open(Path::new(&name))?;
+    let mut options = File::options();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(&name).map_err(|cause| CommandError::Io {
+        what: format!("cannot open {}", Path::new(&name).display()),
+        cause,
+    })?;
     if file.try_lock().is_err() {
         return Err(CommandError::InUse(path.display().to_string()));
     }
-    open(path)?;
     Ok(Some(file))
 }
 
 async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(), CommandError> {
+    for setting in without_effect(config) {
+        tracing::warn!(%setting, "this setting has no effect yet");
+    }
     let templates = Arc::new(Templates::load(config.templates.dir.as_deref())?);
     let location = location(config);
     let handle = io.handle().clone();
@@ -139,6 +139,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         retries: retries(config),
         channels,
         backlog: config.limits.live_feed.backlog,
+        redis: redis(config)?.map(|server| (server, config.redis.adopt_after)),
     };
     let mut runtime = build(setup, io)?;
     runtime.tree = runtime.tree.observed_by(note);
@@ -154,8 +155,13 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         metrics,
         serves_metrics: config.metrics.bind.is_none(),
         changes: runtime.changes.clone(),
+        redis: config.redis.url.is_some().then(|| Arc::clone(&runtime.bus_counts)),
         providers,
         tokens: Default::default(),
+        dashboard: Dashboard::new(
+            config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),
+            config.limits.live_feed.clients,
+        ),
     });
     let listening = |bind| move |cause| CommandError::Io { what: format!("cannot listen on {bind}"), cause };
     let bind = config.server.bind;
@@ -236,6 +242,14 @@ async fn register(config: &Config, store: &Store) -> Result<Arc<Instance>, Comma
         sandbox_keep: SANDBOX_KEEP,
     };
     Ok(Arc::new(Instance::new(store.clone(), settings, name, epoch, now, hands)))
+}
+
+/// The Redis server, if one is configured.
+pub(super) fn redis(config: &Config) -> Result<Option<RedisServer>, CommandError> {
+    let server = |url: &crate::config::SecretUrl| {
+        RedisServer::new(url.expose().as_str(), config.tls.ca_file.as_deref())
+    };
+    Ok(config.redis.url.as_ref().map(server).transpose()?)
 }
 
 fn retries(config: &Config) -> Retries {

@@ -10,15 +10,11 @@ section! {
         /// The actor that stores events.
         pub event_writer: WriterLimits,
         /// The actor that takes stored events up.
-        pub dispatch: DispatchLimits,
-        /// The actor that stores what came of attempts.
-        pub outcome_writer: WriterLimits,
-        /// The actors that keep caps and quiet hours.
-        pub rate_limiter: RateLimiterLimits,
+        pub dispatch: BatchLimits,
+        /// The actor that stores what came of attempts; what waits for it is in the senders' hands.
+        pub outcome_writer: BatchLimits,
         /// The stream of Server-Sent Events.
         pub live_feed: LiveFeedLimits,
-        /// Rendering.
-        pub templates: TemplateLimits,
     }
 }
 
@@ -34,21 +30,12 @@ section! {
 }
 
 section! {
-    /// The bounds of dispatch.
-    pub struct DispatchLimits {
-        /// How many events are handled in one transaction.
+    /// The bound of an actor whose queue is bounded elsewhere.
+    pub struct BatchLimits {
+        /// How many events, or outcomes, are taken into one transaction.
         pub batch: usize,
     }
     check = |limits: &Self, at: &str, problems: &mut Problems| positive(at, "batch", limits.batch, problems);
-}
-
-section! {
-    /// The bounds of the rate limiters.
-    pub struct RateLimiterLimits {
-        /// How many users' preferences and counts are held in memory, over all of them.
-        pub cache: usize,
-    }
-    check = |limits: &Self, at: &str, problems: &mut Problems| positive(at, "cache", limits.cache, problems);
 }
 
 section! {
@@ -60,17 +47,6 @@ section! {
         pub clients: usize,
     }
     check = check_live_feed;
-}
-
-section! {
-    /// The bounds of templates.
-    pub struct TemplateLimits {
-        /// How many instructions one rendering may take.
-        pub fuel: u64,
-    }
-    check = |limits: &Self, at: &str, problems: &mut Problems| {
-        positive(at, "fuel", usize::try_from(limits.fuel).unwrap_or(usize::MAX), problems);
-    };
 }
 
 /// The largest event, in bytes of JSON.

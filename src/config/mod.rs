@@ -12,9 +12,11 @@
 //! | `sections`, `limits`, `channels`, `sms`, `routes`, `retry` | the keys |
 //! | `secret` | values that are never shown |
 //! | `text` | durations and sizes |
+//! | `effect` | settings that nothing follows yet |
 //! | `suggest` | the word that was meant |
 
 mod channels;
+mod effect;
 mod error;
 mod limits;
 mod macros;
@@ -31,10 +33,10 @@ mod tree;
 use std::{ffi::OsString, fs, path::Path};
 
 pub use channels::{EmailProvider, Fcm, PushProvider, Sending, SmsProvider, Smtp};
+pub use effect::without_effect;
 pub use error::{ConfigError, ConfigProblem, Source};
 pub use limits::{
-    DispatchLimits, EVENT_BYTES, EVENT_DEPTH, EVENTS_AT_ONCE, Limits, LiveFeedLimits, PAGE,
-    RateLimiterLimits, TemplateLimits, WriterLimits,
+    BatchLimits, EVENT_BYTES, EVENT_DEPTH, EVENTS_AT_ONCE, Limits, LiveFeedLimits, PAGE, WriterLimits,
 };
 pub use read::Size;
 pub use routes::{Cap, QuietHoursRule};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use regex::Regex;
 use reqwest::{
-    Method,
+    Method, Url,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
 
@@ -13,7 +13,7 @@ use super::{
     error::Problems,
     macros::section,
     read::{Read, from_text},
-    secret::{Secret, SecretUrl},
+    secret::Secret,
     sections::is_http,
     tree::{Node, join},
 };
@@ -21,13 +21,13 @@ use super::{
 /// A gateway that is called by HTTP.
 #[derive(Debug, Clone)]
 pub struct SmsHttp {
-    /// Where it is.
-    pub url: SecretUrl,
+    /// Where it is: a template over `to`, `text` and `id`, which a parsed URL would percent-encode.
+    pub url: Secret,
     /// `GET`, `POST` or `PUT`.
     pub method: Method,
     /// The headers; their values are marked as sensitive, and `Debug` hides them.
     pub headers: HeaderMap,
-    /// A template over `to`, `text` and `id`. It may hold a password.
+    /// A template over `to`, `text` and `id`. It may hold a password; empty for a `GET` without one.
     pub body: Secret,
     /// What the body of a 2xx answer matches where the gateway took the message.
     pub accepted: Regex,
@@ -42,7 +42,7 @@ section! {
     #[derive(Default)]
     pub(super) struct SmsHttpKeys {
         /// Where it is.
-        pub url: Option<SecretUrl>,
+        pub url: Option<Secret>,
         /// The method.
         pub method: Option<Method>,
         /// The headers.
@@ -64,12 +64,17 @@ impl SmsHttpKeys {
         let key = |key: &str| format!("{at}.http.{key}");
         let (url_key, body_key, accepted_key) = (key("url"), key("body"), key("accepted"));
         let url = needed(self.url, &url_key, at, "http", problems);
-        let body = needed(self.body, &body_key, at, "http", problems);
+        let method = self.method.unwrap_or(Method::POST);
+        // A GET carries the message in its URL.
+        let body = match self.body {
+            None if method == Method::GET => Some(Secret::from(String::new())),
+            body => needed(body, &body_key, at, "http", problems),
+        };
         let accepted = needed(self.accepted, &accepted_key, at, "http", problems);
         let headers = self.headers.iter().filter_map(|(name, value)| header(name, value)).collect();
         Some(SmsHttp {
             url: url?,
-            method: self.method.unwrap_or(Method::POST),
+            method,
             headers,
             body: body?,
             accepted: accepted?,
@@ -88,8 +93,12 @@ fn header(name: &str, value: &Secret) -> Option<(HeaderName, HeaderValue)> {
 }
 
 fn check_gateway(keys: &SmsHttpKeys, at: &str, problems: &mut Problems) {
-    if keys.url.as_ref().is_some_and(|url| !is_http(url.expose())) {
-        problems.at(join(at, "url"), "expected http://… or https://…");
+    if let Some(url) = &keys.url {
+        match Url::parse(url.expose()) {
+            Ok(url) if is_http(&url) => {}
+            Ok(_) => problems.at(join(at, "url"), "expected http://… or https://…"),
+            Err(error) => problems.at(join(at, "url"), format!("not a URL: {error}")),
+        }
     }
     for (name, value) in &keys.headers {
         if header(name, value).is_none() {

@@ -4,6 +4,7 @@
 
 mod channel;
 mod content;
+mod dead_letter;
 pub mod event;
 mod field_error;
 mod ids;
@@ -20,6 +21,7 @@ mod state;
 
 pub use channel::Channel;
 pub use content::{Content, Destination, Platform};
+pub use dead_letter::{DeadLetterKind, DeadLetterSelection, parse_dead_letter_selection};
 pub use event::NewEvent;
 pub use field_error::{FieldError, FieldErrors, MOST_ERRORS};
 pub use ids::{DeliveryId, NotificationId};

@@ -70,6 +70,26 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Who has this token, if it is good.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(super) async fn with(api: &Api, token: &Token) -> Result<Option<Self>, Problem> {
+        if let Some(scopes) = api.tokens.get(token) {
+            return Ok(Some(Self { id: token.id().to_owned(), scopes }));
+        }
+        let Some((hash, scopes)) = api.instance.store.valid_token(token.id()).await? else { return Ok(None) };
+        let Ok(scopes) = scopes.parse() else { return Ok(None) };
+        if TokenHash::stored(hash) != token.hash() {
+            return Ok(None);
+        }
+        api.tokens.put(token, scopes);
+        Ok(Some(Self { id: token.id().to_owned(), scopes }))
+    }
+}
+
 impl FromRequest for Caller {
     type Error = Problem;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
@@ -85,19 +105,82 @@ impl FromRequest for Caller {
             let token = text
                 .and_then(|(_, text)| Token::parse(text.trim()).ok())
                 .ok_or_else(Problem::unauthorized)?;
-            if let Some(scopes) = api.tokens.get(&token) {
-                return Ok(Self { id: token.id().to_owned(), scopes });
-            }
-            let found = api.instance.store.valid_token(token.id()).await?;
-            let (hash, scopes) = found.ok_or_else(Problem::unauthorized)?;
-            if TokenHash::stored(hash) != token.hash() {
-                return Err(Problem::unauthorized());
-            }
-            let scopes: Scopes = scopes.parse().map_err(|_| Problem::unauthorized())?;
-            api.tokens.put(&token, scopes);
-            Ok(Self { id: token.id().to_owned(), scopes })
+            Self::with(&api, &token).await?.ok_or_else(Problem::unauthorized)
         })
     }
+}
+
+/// A browser that is logged in.
+pub(super) struct Session {
+    secret: String,
+    hash: String,
+    scopes: Scopes,
+}
+
+impl Session {
+    /// The session of a request, if its cookie tells one that goes on.
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    pub(super) async fn of(request: &HttpRequest, api: &Api) -> Result<Option<Self>, Problem> {
+        let Some(cookie) = request.cookie(COOKIE) else { return Ok(None) };
+        let secret = cookie.value().to_owned();
+        let hash = hash_secret(&secret);
+        let Some(scopes) = api.instance.store.session(&hash).await? else { return Ok(None) };
+        let scopes = scopes.parse().map_err(|_| Problem::internal())?;
+        Ok(Some(Self { secret, hash, scopes }))
+    }
+
+    /// Whether it has not ended. While the database cannot be asked it goes on.
+    pub(super) async fn goes_on(&self, api: &Api) -> bool {
+        !matches!(api.instance.store.session(&self.hash).await, Ok(None))
+    }
+
+    /// Whether it may do this.
+    pub(super) fn allows(&self, scope: Scope) -> bool {
+        self.scopes.allows(scope)
+    }
+
+    /// Lets it pass, or says which scope is missing.
+    ///
+    /// # Errors
+    ///
+    /// 403.
+    pub(super) fn needs(&self, scope: Scope) -> Result<(), Problem> {
+        if self.allows(scope) { Ok(()) } else { Err(Problem::forbidden(scope.as_str())) }
+    }
+
+    /// What the store knows it by.
+    pub(super) fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// What a log calls it.
+    pub(super) fn id(&self) -> &str {
+        short(&self.hash)
+    }
+
+    /// What its forms carry. Another site can make the browser send the cookie, but cannot read it,
+    /// so it does not know this; nor does who reads the database.
+    pub(super) fn form_token(&self) -> String {
+        hash_secret(&format!("form:{}", self.secret))
+    }
+
+    /// Lets a form pass that carries [`Session::form_token`].
+    ///
+    /// # Errors
+    ///
+    /// 403.
+    pub(super) fn check_form(&self, token: &str) -> Result<(), Problem> {
+        let same = TokenHash::stored(self.form_token()) == TokenHash::stored(token.to_owned());
+        if same { Ok(()) } else { Err(Problem::cross_site()) }
+    }
+}
+
+/// The beginning of a hash, by which a log tells sessions apart.
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..8).unwrap_or(hash)
 }
 
 /// A secret for a link or a session, and the hash that is kept of it.

@@ -3,6 +3,7 @@
 pub mod api;
 mod auth;
 mod body;
+mod dashboard;
 mod idempotency;
 mod problem;
 mod query;
@@ -15,11 +16,12 @@ use actix_web::{App, HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::broadcast;
 
-use crate::actors::{Ingest, Instance, NotificationsChanged};
+use crate::actors::{BusCounts, Ingest, Instance, NotificationsChanged};
 use crate::domain::Channel;
 use crate::supervision::Board;
 
 pub use auth::{Caller, login_secret};
+pub use dashboard::Dashboard;
 pub use problem::Problem;
 
 /// What the handlers work with.
@@ -38,10 +40,14 @@ pub struct Api {
     pub serves_metrics: bool,
     /// Changes of notifications, for those who watch.
     pub changes: broadcast::Sender<NotificationsChanged>,
+    /// What goes over Redis, where one is configured.
+    pub redis: Option<Arc<BusCounts>>,
     /// What carries each channel, by name.
     pub providers: Vec<(Channel, &'static str)>,
     /// Tokens that were looked up a moment ago.
     pub tokens: auth::TokenCache,
+    /// What the dashboard's pages share.
+    pub dashboard: Dashboard,
 }
 
 /// Starts the server. It runs until it is stopped by its handle; in-flight requests are finished.
@@ -54,6 +60,7 @@ pub fn serve(bind: SocketAddr, api: web::Data<Api>) -> std::io::Result<(Server, 
         App::new()
             .app_data(api.clone())
             .configure(api::routes)
+            .configure(dashboard::routes)
             .default_service(web::to(async || Err::<String, _>(Problem::not_found("path"))))
     })
     .workers(2)

@@ -37,6 +37,16 @@ impl Problem {
         }
     }
 
+    /// What kind of problem it is, in words.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// What went wrong this time, and what to do.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// 400: each error names the field.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let detail = match errors.as_slice() {
@@ -202,10 +212,10 @@ impl From<IngestError> for Problem {
     fn from(error: IngestError) -> Self {
         match error {
             IngestError::Full | IngestError::NoAnswer => Self::unavailable(error.to_string()),
-            IngestError::Refused(AppendError::Conflict(conflict)) => Self::conflict(
-                format!("/{}/id", conflict.index),
-                "an event with this id exists, with other content",
-            ),
+            IngestError::Refused(AppendError::Conflict(conflict)) => {
+                let detail = format!("the event `{}` exists, with other content", conflict.id);
+                Self::conflict(format!("/{}/id", conflict.index), &detail)
+            }
             IngestError::Refused(AppendError::Store(error)) => error.into(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::time::Duration;
 
 use actix_web::{HttpRequest, web};
 
@@ -25,7 +26,8 @@ impl Query {
             let shown: String = name.chars().filter(|c| !c.is_control()).take(40).collect();
             let pointer = format!("/{}", shown.replace('~', "~0").replace('/', "~1"));
             if !known.contains(&name.as_str()) {
-                let detail = format!("is no parameter of this call; it has {}", known.join(", "));
+                let those = if known.is_empty() { "no parameters".to_owned() } else { known.join(", ") };
+                let detail = format!("is no parameter of this call; it has {those}");
                 query.errors.push(FieldError::new(pointer, detail));
             } else if value.contains('\0') {
                 query.errors.push(FieldError::new(pointer, "contains the character U+0000"));
@@ -73,6 +75,19 @@ impl Query {
             self.errors.push(FieldError::new(format!("/{name}"), detail));
         }
         at
+    }
+
+    /// A duration such as `500ms` or `5s`, at most `most`.
+    pub(super) fn duration(&mut self, name: &str, most: Duration) -> Option<Duration> {
+        let text = self.text(name)?;
+        let unit = |unit: &str| text.strip_suffix(unit).and_then(|number| number.parse::<u64>().ok());
+        let duration = unit("ms").map(Duration::from_millis).or_else(|| unit("s").map(Duration::from_secs));
+        let duration = duration.filter(|duration| *duration <= most);
+        if duration.is_none() {
+            let detail = format!("must be a duration such as 500ms or 5s, at most {}s", most.as_secs());
+            self.errors.push(FieldError::new(format!("/{name}"), detail));
+        }
+        duration
     }
 
     /// The size of the page, as `limit=` says.

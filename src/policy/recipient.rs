@@ -5,12 +5,19 @@ use serde_json::value::RawValue;
 use crate::domain::json::{as_integer, as_string};
 use crate::domain::{Document, NewEvent};
 
-/// The accounts that an event is about, the more exact first: `payload.accountNumber`, then the
-/// aggregate where it is an account.
+/// What the owner of an account is known by, for the account that an event is about, the more exact
+/// first: `payload.accountNumber`; where the aggregate is an account, its id, which need not be its
+/// number (the contract's own example has account `1001` as aggregate `ACC-1001`).
 pub fn accounts_of(event: &NewEvent) -> Vec<String> {
     let number = text(event.payload.get("/accountNumber"));
-    let aggregate = (event.aggregate_type == "account").then(|| event.aggregate_id.clone());
-    number.into_iter().chain(aggregate).collect()
+    let aggregate =
+        (event.aggregate_type == "account").then(|| [aggregate(event), event.aggregate_id.clone()]);
+    number.into_iter().chain(aggregate.into_iter().flatten()).collect()
+}
+
+/// Apart from the numbers: one account's number may be another's aggregate id.
+fn aggregate(event: &NewEvent) -> String {
+    format!("aggregate:{}", event.aggregate_id)
 }
 
 /// The first that gives a positive integer: what the route points at, `payload.userId`, the known
@@ -39,13 +46,13 @@ pub fn recipient_of(
 /// The owner that an event tells of each account: `account.created` with both `payload.userId` and
 /// `payload.accountNumber`.
 pub fn owner_learned(event: &NewEvent) -> Vec<(String, i64)> {
-    if event.kind != "account.created" || event.payload.get("/accountNumber").is_none() {
-        return Vec::new();
-    }
-    match integer(event.payload.get("/userId")) {
-        Some(user) if user > 0 => accounts_of(event).into_iter().map(|number| (number, user)).collect(),
-        _ => Vec::new(),
-    }
+    let learned = || {
+        let number = text(event.payload.get("/accountNumber")).filter(|_| event.kind == "account.created")?;
+        let owner = integer(event.payload.get("/userId")).filter(|user| *user > 0)?;
+        let aggregate = (event.aggregate_type == "account").then(|| aggregate(event));
+        Some([Some(number), aggregate].into_iter().flatten().map(|key| (key, owner)).collect())
+    };
+    learned().unwrap_or_default()
 }
 
 /// An integer, or a text of digits: publishers write ids both ways.

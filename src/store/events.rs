@@ -170,6 +170,27 @@ impl Store {
         rows.into_iter().next().map(EventRecord::try_from).transpose()
     }
 
+    /// Which of these ids are stored.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn known_events(
+        &self,
+        ids: Vec<String>,
+    ) -> Result<std::collections::HashSet<String>, StoreError> {
+        if ids.is_empty() {
+            return Ok(std::collections::HashSet::new());
+        }
+        let statement = Statement::<(Text,)>::new(
+            "SELECT id FROM domain_events WHERE id IN (SELECT json_array_elements_text(?::json))",
+            "SELECT id FROM domain_events WHERE id IN (SELECT value FROM json_each(?))",
+            vec![super::rows(&ids)?],
+        );
+        let found: Vec<(String,)> = self.read(statement).await?;
+        Ok(found.into_iter().map(|row| row.0).collect())
+    }
+
     /// Up to `limit` events that fit, newest first, stored before the position `before`.
     ///
     /// # Errors

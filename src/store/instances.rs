@@ -24,6 +24,8 @@ pub struct Holdings {
     pub event_type: String,
     /// After this it is of no use.
     pub expires_at: Option<Instant>,
+    /// Whether a device has accepted it in an earlier attempt.
+    pub accepted: bool,
 }
 
 impl Store {
@@ -150,14 +152,15 @@ impl Store {
 }
 
 type HoldingSql =
-    (Text, Text, BigInt, BigInt, BigInt, BigInt, BigInt, Text, diesel::sql_types::Nullable<Moment>);
-type HoldingTuple = (String, String, i64, i64, i64, i64, i64, String, Option<Instant>);
+    (Text, Text, BigInt, BigInt, BigInt, BigInt, BigInt, Text, diesel::sql_types::Nullable<Moment>, BigInt);
+type HoldingTuple = (String, String, i64, i64, i64, i64, i64, String, Option<Instant>, i64);
 
 impl TryFrom<HoldingTuple> for Holdings {
     type Error = StoreError;
 
     fn try_from(row: HoldingTuple) -> Result<Self, StoreError> {
-        let (notification, channel, epoch, life, attempt, retries, cycle, event_type, expires_at) = row;
+        let (notification, channel, epoch, life, attempt, retries, cycle, event_type, expires_at, accepted) =
+            row;
         Ok(Self {
             id: DeliveryId { notification: NotificationId(notification), channel: super::word(&channel)? },
             claim: super::Claim { epoch, life },
@@ -166,6 +169,7 @@ impl TryFrom<HoldingTuple> for Holdings {
             cycle,
             event_type,
             expires_at,
+            accepted: accepted > 0,
         })
     }
 }
@@ -173,7 +177,9 @@ impl TryFrom<HoldingTuple> for Holdings {
 fn holdings(condition: &str, binds: Vec<Bind>) -> Statement<HoldingSql> {
     let text = |columns, notification| {
         format!(
-            "SELECT d.notification_id, d.channel, d.claim_epoch, d.claim_life, {columns}, n.event_type, n.expires_at
+            "SELECT d.notification_id, d.channel, d.claim_epoch, d.claim_life, {columns}, n.event_type, n.expires_at,
+                 (SELECT count(*) FROM notification_history h WHERE h.notification_id = d.notification_id
+                    AND h.channel = d.channel AND h.outcome = 'accepted')
              FROM deliveries d {notification}
              WHERE d.state = 'sending' AND {condition} ORDER BY d.notification_id LIMIT ?"
         )

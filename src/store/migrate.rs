@@ -1,5 +1,6 @@
 //! Migrations: built into the binary, run at the start, by one instance while the others wait.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use diesel::migration::{Migration, MigrationSource};
@@ -10,6 +11,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use crate::store::error::StoreError;
 use crate::store::postgres::{Config, Connector};
+use crate::store::sqlite::{IN_MEMORY, connect_writer};
 
 const POSTGRES: EmbeddedMigrations = embed_migrations!("migrations/postgres");
 const SQLITE: EmbeddedMigrations = embed_migrations!("migrations/sqlite");
@@ -63,15 +65,17 @@ pub(super) async fn postgres(config: &Config, mode: Mode) -> Result<Vec<String>,
     .await
 }
 
-/// Migrates a SQLite file and returns the names of the migrations that were pending.
+/// Migrates a SQLite file and returns the names of the migrations that were pending. To check one that
+/// is not there does not make it: all are pending.
 ///
 /// # Errors
 ///
 /// [`StoreError::Migration`].
 pub(super) async fn sqlite(path: &str, mode: Mode) -> Result<Vec<String>, StoreError> {
-    let path = path.to_owned();
+    let missing = mode == Mode::Check && !Path::new(path).exists();
+    let path = if missing { IN_MEMORY } else { path }.to_owned();
     blocking(move || {
-        let mut conn = crate::store::sqlite::connect_writer(&path)?;
+        let mut conn = connect_writer(&path)?;
         let mut names = Vec::new();
         // The write lock is taken first, so `busy_timeout` makes the others wait.
         let result =

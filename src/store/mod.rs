@@ -11,6 +11,7 @@
 //! * A file a concern; each holds its statements, its flows and the rows that it gives.
 
 mod append;
+mod attention;
 mod checkout;
 mod claim;
 mod controls;
@@ -29,6 +30,7 @@ mod recipients;
 mod reconcile;
 mod record;
 mod sandbox;
+mod sessions;
 mod shift;
 mod sqlite;
 mod statement;
@@ -96,6 +98,13 @@ pub enum Location {
     Postgres(PostgresConfig),
     /// The path of a file.
     Sqlite(String),
+}
+
+impl Location {
+    /// Whether this is a file that is yet to be made. A server is asked by [`Store::ping`].
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Sqlite(path) if !std::path::Path::new(path).exists())
+    }
 }
 
 /// Runs `$body` with a connection of one pool.

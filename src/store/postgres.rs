@@ -85,6 +85,12 @@ pub(super) fn pool(config: &Config) -> Result<Pool<AsyncPgConnection>, StoreErro
     pool.map_err(|error| StoreError::Config(error.to_string()))
 }
 
+/// With `off`, set for a server, a database or a role, a commit that was acknowledged could be lost
+/// (<https://www.postgresql.org/docs/current/wal-async-commit.html>). The other values keep it, and say
+/// how far the standbys are waited for: that is the server's to say.
+const ACKNOWLEDGED_IS_DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+                                       WHERE current_setting('synchronous_commit') = 'off'";
+
 /// Opens single connections.
 #[derive(Clone)]
 pub(super) struct Connector {
@@ -116,7 +122,8 @@ impl Connector {
             .application_name("herald");
         let session = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; \
-             SET idle_in_transaction_session_timeout = {}; SET search_path = \"{}\"; SET timezone = 'UTC'; {BY_INDEX}",
+             SET idle_in_transaction_session_timeout = {}; SET search_path = \"{}\"; SET timezone = 'UTC'; \
+             {BY_INDEX}; {ACKNOWLEDGED_IS_DURABLE}",
             config.statement_timeout.as_millis(),
             config.lock_timeout.as_millis(),
             config.idle_in_transaction.as_millis(),

@@ -106,6 +106,23 @@ fn put_users(recipients: Bind) -> Statement {
     )
 }
 
+/// Locks in the order of the ids, as whoever records outcomes does.
+fn forget_names(user: i64) -> Statement {
+    Statement::new(
+        "WITH named AS (SELECT id FROM notifications WHERE user_id = ? AND name IS NOT NULL ORDER BY id FOR UPDATE)
+         UPDATE notifications n SET name = NULL FROM named WHERE n.id = named.id",
+        "UPDATE notifications SET name = NULL WHERE user_id = ? AND name IS NOT NULL",
+        vec![Bind::BigInt(user)],
+    )
+}
+
+fn forget_messages(user: i64) -> Statement {
+    Statement::same(
+        "DELETE FROM sandbox_messages WHERE notification_id IN (SELECT id FROM notifications WHERE user_id = ?)",
+        vec![Bind::BigInt(user)],
+    )
+}
+
 impl Store {
     /// Makes or replaces recipients, all or none, and gives how many were new. A device that another
     /// recipient had goes over: a push must not reach who had the phone before. Of several with one id
@@ -163,15 +180,20 @@ impl Store {
         Ok(contacts)
     }
 
-    /// Forgets a recipient and the devices; false if there was none. Events, notifications and the
-    /// ownership of accounts stay.
+    /// Forgets a recipient: the row, the devices, the name that notifications keep, and what the
+    /// sandbox was given for them. False if the recipient was not known; the rest is forgotten all the
+    /// same. Events, notifications and the ownership of accounts stay.
     ///
     /// # Errors
     ///
     /// Transient ones only.
     pub async fn delete_recipient(&self, id: i64) -> Result<bool, StoreError> {
-        let statement = Statement::same("DELETE FROM users WHERE id = ?", vec![Bind::BigInt(id)]);
-        Ok(self.execute(statement).await? > 0)
+        transaction!(self, |conn| {
+            forget_names(id).execute(conn).await?;
+            forget_messages(id).execute(conn).await?;
+            let user = Statement::<()>::same("DELETE FROM users WHERE id = ?", vec![Bind::BigInt(id)]);
+            Ok(user.execute(conn).await? > 0)
+        })
     }
 
     /// Who owns these accounts, as far as it is known.

@@ -36,6 +36,21 @@ pub struct Attempted {
     pub latency_ms: Option<i64>,
 }
 
+impl Attempted {
+    /// A try of which nothing but its outcome is known.
+    pub const fn of(outcome: AttemptOutcome) -> Self {
+        Self {
+            device: None,
+            outcome,
+            provider: None,
+            code: None,
+            error: None,
+            reference: None,
+            latency_ms: None,
+        }
+    }
+}
+
 /// What came of a claimed delivery.
 #[derive(Debug, Clone)]
 pub struct DeliveryOutcome {

@@ -31,6 +31,8 @@ pub(super) struct Sqlite {
 /// would take back commits that were acknowledged (a crash of the process alone would not).
 const WRITER: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
                       PRAGMA foreign_keys = ON;";
+/// SQLite's name for a database without a file (<https://sqlite.org/inmemorydb.html>).
+pub(super) const IN_MEMORY: &str = ":memory:";
 const READER: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;";
 
 /// Makes the pools for a file; it is created at the first use.
@@ -65,7 +67,24 @@ pub(crate) fn connect_writer(path: &str) -> ConnectionResult<SqliteConnection> {
 }
 
 fn connect(path: &str, setup: &str) -> ConnectionResult<SqliteConnection> {
+    make_private(path).map_err(|error| ConnectionError::BadConnection(format!("{path}: {error}")))?;
     let mut conn = SqliteConnection::establish(path)?;
     conn.batch_execute(setup).map_err(ConnectionError::CouldntSetupConfiguration)?;
     Ok(conn)
+}
+
+/// Makes a file that is not there, readable by its owner alone: SQLite itself would leave that to the
+/// umask. Its log and its shared memory get the mode of the file (<https://www.sqlite.org/wal.html>, <https://www.sqlite.org/shortnames.html>).
+fn make_private(path: &str) -> std::io::Result<()> {
+    if path == IN_MEMORY {
+        return Ok(());
+    }
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }

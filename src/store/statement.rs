@@ -30,6 +30,8 @@ pub(super) struct Statement<Row = ()> {
 pub(super) enum Bind {
     /// `TEXT`, also for a JSON array of rows.
     Text(String),
+    /// `TEXT` or NULL.
+    OptText(Option<String>),
     /// `BIGINT`.
     BigInt(i64),
     /// `BIGINT` or NULL.
@@ -59,6 +61,7 @@ impl<Row> Statement<Row> {
         DB: Backend + HasSqlType<Text> + HasSqlType<BigInt> + HasSqlType<Double>,
         String: ToSql<Text, DB>,
         i64: ToSql<BigInt, DB>,
+        Option<String>: ToSql<Nullable<Text>, DB>,
         Option<i64>: ToSql<Nullable<BigInt>, DB>,
         f64: ToSql<Double, DB>,
     {
@@ -67,6 +70,7 @@ impl<Row> Statement<Row> {
             if index > 0 {
                 match binds.next() {
                     Some(Bind::Text(value)) => out.push_bind_param::<Text, _>(value)?,
+                    Some(Bind::OptText(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                     Some(Bind::OptBigInt(value)) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
                     Some(Bind::BigInt(value)) => out.push_bind_param::<BigInt, _>(value)?,
                     Some(Bind::Double(value)) => out.push_bind_param::<Double, _>(value)?,

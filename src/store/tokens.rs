@@ -160,22 +160,6 @@ impl Store {
         self.execute(statement).await.map(drop)
     }
 
-    /// The scopes of a session that has not expired.
-    ///
-    /// # Errors
-    ///
-    /// Transient ones only.
-    pub async fn session(&self, hash: &str) -> Result<Option<String>, StoreError> {
-        let statement = Statement::<(Text,)>::new(
-            "SELECT scopes FROM logins WHERE hash = ? AND kind = 'session' AND expires_at > clock_timestamp()",
-            "SELECT scopes FROM logins
-             WHERE hash = ? AND kind = 'session' AND expires_at > strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
-            vec![Bind::Text(hash.to_owned())],
-        );
-        let found: Vec<(String,)> = self.read(statement).await?;
-        Ok(found.into_iter().next().map(|row| row.0))
-    }
-
     /// Uses a link up, or ends a session; gives its scopes if it was still good.
     ///
     /// # Errors

@@ -45,10 +45,8 @@ fn every_key_has_the_contracts_default() {
     assert!(config.metrics.bind.is_none());
     assert_eq!((config.limits.event_writer.queue, config.limits.event_writer.batch), (10_000, 512));
     assert_eq!(config.limits.dispatch.batch, 256);
-    assert_eq!((config.limits.outcome_writer.queue, config.limits.outcome_writer.batch), (10_000, 512));
-    assert_eq!(config.limits.rate_limiter.cache, 100_000);
+    assert_eq!(config.limits.outcome_writer.batch, 512);
     assert_eq!((config.limits.live_feed.backlog, config.limits.live_feed.clients), (256, 200));
-    assert_eq!(config.limits.templates.fuel, 100_000);
 }
 
 #[test]
@@ -106,6 +104,46 @@ fn customers_are_told_of_the_built_in_types() {
     for event_type in ["user.login", "user.login.failed"] {
         assert_eq!(routes.get(event_type).unwrap().expires_after, Some(HOUR), "{event_type}");
     }
+}
+
+#[test]
+fn a_setting_that_nothing_follows_yet_is_named_where_it_is_set() {
+    use herald::config::without_effect;
+    assert_eq!(without_effect(&Config::builtin().unwrap()), Vec::<String>::new());
+    let text = r#"
+        [sms.fallback]
+        provider = "sandbox"
+        [push.fallback]
+        provider = "sandbox"
+        [email.fallback]
+        provider = "sandbox"
+        [corebank]
+        url = "https://corebank.example"
+        [retention]
+        days = 90
+        [[caps]]
+        limit = 1
+        window = "1h"
+        [[quiet_hours]]
+        from = "22:00"
+        to = "07:00"
+        [routes."user.login"]
+        mode = "shadow"
+        escalate = [{after = "30s", channel = "sms"}]
+    "#;
+    let expected = [
+        "caps",
+        "corebank.url",
+        "email.fallback",
+        "push.fallback",
+        "quiet_hours",
+        "retention.days",
+        "routes.\"user.login\".escalate",
+        "sms.fallback",
+    ];
+    assert_eq!(without_effect(&super::load(text, &[]).unwrap()), expected);
+    let defaults = "[retention]\ndays = 0\n[email]\nper_second = 5";
+    assert_eq!(without_effect(&super::load(defaults, &[]).unwrap()), Vec::<String>::new());
 }
 
 /// A commented key is an example: it has to be one that works.

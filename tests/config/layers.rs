@@ -5,7 +5,7 @@ use std::{ffi::OsString, fs, time::Duration};
 use herald::{
     config::{Config, DatabaseUrl, EmailProvider, SmsProvider},
     domain::{Channel, Lane},
-    policy::{Mode, retry::PUSH_FLOOR},
+    policy::{Mode, PUSH_FLOOR},
 };
 
 use super::{load, problems};

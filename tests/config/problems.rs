@@ -150,9 +150,8 @@ fn every_rule_names_its_key() {
         [limits]
         event_writer = {queue = 0, batch = 0}
         dispatch.batch = 0
-        rate_limiter.cache = 0
+        outcome_writer.batch = 0
         live_feed = {backlog = 0, clients = 0}
-        templates.fuel = 0
         [routes."notification.sent"]
         channels = ["push"]
         [routes."No Type"]
@@ -191,8 +190,7 @@ fn every_rule_names_its_key() {
         "limits.event_writer.queue",
         "limits.live_feed.backlog",
         "limits.live_feed.clients",
-        "limits.rate_limiter.cache",
-        "limits.templates.fuel",
+        "limits.outcome_writer.batch",
         "log.level",
         "push.concurrency",
         "push.fcm.endpoint",

@@ -1,13 +1,14 @@
 //! Google's token endpoint and FCM, behind one port.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     path::PathBuf,
     process::Command,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
-    Authority, Log,
+    Answers, Authority, Log,
     http::{HttpPeer, Reaction, Request},
 };
 
@@ -55,6 +56,10 @@ pub enum FcmAnswer {
     Unspecified,
     /// 200 with something else than a message's name.
     Portal,
+    /// 200 with a name that no database keeps.
+    NulInName,
+    /// 500 with a code of FCM's that no database keeps.
+    NulInCode,
     Drop,
     Silence,
     Garbage,
@@ -69,11 +74,13 @@ pub struct PushMessage {
     pub message: Value,
     /// The access token.
     pub bearer: String,
+    /// When it came.
+    pub at: Instant,
 }
 
 struct State {
     public_key: Vec<u8>,
-    answers: Mutex<HashMap<String, FcmAnswer>>,
+    answers: Answers<FcmAnswer>,
     valid: Mutex<HashSet<String>>,
     refusal: Mutex<Option<(u16, String)>>,
     expires_in: AtomicU64,
@@ -102,7 +109,7 @@ impl FcmPeer {
         let key = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap();
         let state = Arc::new(State {
             public_key: key.public().as_ref().to_vec(),
-            answers: Mutex::default(),
+            answers: Answers::default(),
             valid: Mutex::default(),
             refusal: Mutex::default(),
             expires_in: AtomicU64::new(3599),
@@ -142,7 +149,12 @@ impl FcmPeer {
 
     /// What this device gets from now on.
     pub fn answer(&self, token: &str, answer: FcmAnswer) {
-        self.state.answers.lock().unwrap().insert(token.to_owned(), answer);
+        self.state.answers.always(token, answer);
+    }
+
+    /// What this device gets the next times only.
+    pub fn answer_times(&self, times: usize, token: &str, answer: FcmAnswer) {
+        self.state.answers.times(times, token, answer);
     }
 
     pub fn messages(&self) -> &Log<PushMessage> {
@@ -276,8 +288,9 @@ impl State {
         }
         let body: Value = serde_json::from_slice(&request.body).unwrap();
         let token = body["message"]["token"].as_str().unwrap().to_owned();
-        let answer = self.answers.lock().unwrap().get(&token).copied().unwrap_or(FcmAnswer::Accepted);
-        let message = PushMessage { token, message: body["message"].clone(), bearer: bearer.to_owned() };
+        let answer = self.answers.next(&token).unwrap_or(FcmAnswer::Accepted);
+        let message = body["message"].clone();
+        let message = PushMessage { token, message, bearer: bearer.to_owned(), at: Instant::now() };
         self.messages.push(message);
         react(answer, self.messages.len())
     }
@@ -327,6 +340,8 @@ fn react(answer: FcmAnswer, number: usize) -> Reaction {
         FcmAnswer::Overloaded => Reaction::answer(503, "<html>busy</html>"),
         FcmAnswer::Unspecified => error(500, "UNKNOWN", &fcm("UNSPECIFIED_ERROR")),
         FcmAnswer::Portal => Reaction::answer(200, "<html>Welcome to the airport</html>"),
+        FcmAnswer::NulInName => Reaction::answer(200, r#"{"name":"projects/\u0000/messages/1"}"#),
+        FcmAnswer::NulInCode => error(500, "INTERNAL", &fcm("A\0B")),
         FcmAnswer::Drop => Reaction::Drop,
         FcmAnswer::Silence => Reaction::Silence,
         FcmAnswer::Garbage => Reaction::Garbage,

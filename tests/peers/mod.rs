@@ -6,6 +6,7 @@
 #![allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod answers;
 mod authority;
 mod fcm;
 mod http;
@@ -15,6 +16,7 @@ mod server;
 mod sms;
 mod smtp;
 
+pub use answers::Answers;
 pub use authority::Authority;
 pub use fcm::{FcmAnswer, FcmPeer, PushMessage};
 pub use http::{HttpPeer, Reaction, Request};

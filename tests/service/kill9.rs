@@ -45,7 +45,7 @@ fn requests(publisher: usize, events: usize) -> Vec<Vec<Event>> {
 
 /// Publishes until all is acknowledged: after an error or a refusal the same request again, to
 /// whoever serves then.
-async fn publish(
+pub(crate) async fn publish(
     mut serving: watch::Receiver<Api>,
     requests: Vec<Vec<Event>>,
     acknowledged: Arc<Mutex<BTreeSet<String>>>,

@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "nothing in a test is supervised")]
 
 mod bad_input;
+mod bounds;
 mod command_line;
 mod dead_letters;
 mod handling;
@@ -12,8 +13,14 @@ mod harness;
 mod ingest;
 mod kill9;
 mod lists;
+mod order;
 mod outbox;
+mod panics;
+#[path = "../peers/mod.rs"]
+mod peers;
+mod providers;
 mod redis;
 mod runtime;
+mod several;
 mod tokens;
 mod users_import;

@@ -30,6 +30,10 @@ async fn csv(db: Db) {
     );
     assert_eq!(admin.get("/v1/users/3").await.expect(200).body["name"], "Zoë");
 
+    let with_device = "id,devices\n4,\"[{\"\"token\"\":\"\"device-4\"\",\"\"platform\"\":\"\"ios\"\"}]\"\n";
+    herald.run_as(&admin, &["users", "import", "-"], with_device).await.code(0);
+    assert_eq!(admin.get("/v1/users/4").await.expect(200).body["devices"][0]["token"], "device-4");
+
     // Columns in any order, and a second import changes what there is.
     let again = "email,id\nnew@example.com,1\n";
     herald.run_as(&admin, &["users", "import", "-"], again).await.code(0);
@@ -62,7 +66,7 @@ async fn a_bad_line_keeps_the_whole_file_out(db: Db) {
     let cases = [
         (csv.as_str(), &["3", "4"][..], &["email", "phone"][..]),
         (ndjson, &["2", "4", "5"], &["phone", "colour", "id"]),
-        ("id,email,colour\n1,ann@example.com,red\n", &["1"], &["colour"]),
+        ("id,email,colour\n1,ann@example.com,red\n", &["1"], &["column 3"]),
         ("email\nann@example.com\n", &["1"], &["id"]),
         (&format!("{HEADER}1,Ann\n"), &["2"], &[]),
     ];

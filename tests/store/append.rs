@@ -210,3 +210,24 @@ async fn an_id_in_a_strangers_open_transaction_is_busy() {
     other.batch_execute("ROLLBACK").await.unwrap();
     assert!(is_stored(&db.store.append(vec![vec![event("e")]]).await.unwrap()[0]));
 }
+
+/// A default that would lose acknowledged commits does not hold for Herald; one that asks for more does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledged_event_is_durable_whatever_the_databases_default() {
+    for (default, used) in [("off", "on"), ("remote_write", "remote_write")] {
+        let db = Db::postgres().await;
+        db.run(&format!(
+            "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {default}', current_database()); END $$;
+             CREATE TABLE seen (v text);
+             CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                 INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL;
+             END $$;
+             CREATE TRIGGER look AFTER INSERT ON domain_events FOR EACH STATEMENT EXECUTE FUNCTION look()"
+        ))
+        .await;
+        assert_eq!(db.one("SELECT current_setting('synchronous_commit') AS v").await, default);
+        let store = db.rival();
+        store.append(vec![vec![event("e")]]).await.unwrap();
+        assert_eq!(db.column("SELECT DISTINCT v FROM seen").await, [used]);
+    }
+}

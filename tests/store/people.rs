@@ -8,7 +8,7 @@ use herald::domain::{
 };
 use herald::store::{Controls, Login, Remembered};
 
-use crate::support::{Db, on_both};
+use crate::support::{Db, event, notified, on_both, pending};
 
 fn device(token: &str) -> Device {
     Device { token: token.to_owned(), platform: Platform::Ios }
@@ -56,6 +56,41 @@ on_both! {
         assert!(db.store.contacts(vec![1]).await.unwrap().is_empty());
         assert_eq!(db.count("devices").await, 0);
         assert_eq!(db.store.contacts(vec![]).await.unwrap().len(), 0);
+    }
+
+    /// What is personal goes with the recipient; what happened stays, and other people's things do.
+    async fn a_recipient_is_forgotten_wherever_the_name_or_a_contact_is_kept(db) {
+        let epoch = db.instance().await;
+        db.store.put_recipients(vec![recipient(42, &["a"]), recipient(43, &[])]).await.unwrap();
+        db.append([event("e"), event("f")]).await;
+        let open = db.store.open_events(epoch, 10).await.unwrap();
+        let named = |event, user| {
+            let mut handled = notified(event, user, &pending(&[Channel::Sms]));
+            handled.notifications[0].name = Some(format!("Name {user}"));
+            handled
+        };
+        let handled = vec![named(&open[0], 42), named(&open[1], 43)];
+        let ids: Vec<_> = handled.iter().map(|event| event.notifications[0].id.clone()).collect();
+        let now = db.store.now().await.unwrap();
+        assert_eq!(db.store.handle(epoch, now, handled).await.unwrap().len(), 2);
+        for id in &ids {
+            let id = DeliveryId { notification: id.clone(), channel: Channel::Sms };
+            let to = Destination::Phone { number: "+265991234567".to_owned() };
+            let content = Content::Sms { text: "Moni".to_owned(), segments: 1 };
+            db.store.keep_sandbox_message(&id, "e", "user.login", &to, &content).await.unwrap();
+        }
+
+        assert!(db.store.delete_recipient(42).await.unwrap());
+        assert_eq!(db.column("SELECT name AS v FROM notifications ORDER BY user_id").await, ["NULL", "Name 43"]);
+        assert_eq!(db.column("SELECT notification_id AS v FROM sandbox_messages").await, [ids[1].0.as_str()]);
+        assert_eq!(db.column("SELECT id AS v FROM users").await, ["43"]);
+        assert_eq!(db.count("deliveries WHERE state = 'pending'").await, 2);
+
+        // One that was never made known leaves nothing either.
+        db.run("DELETE FROM users").await;
+        assert!(!db.store.delete_recipient(43).await.unwrap());
+        assert_eq!(db.count("notifications WHERE name IS NOT NULL").await, 0);
+        assert_eq!(db.count("sandbox_messages").await, 0);
     }
 
     /// A push must not reach who had the phone before.

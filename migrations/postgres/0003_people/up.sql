@@ -39,11 +39,13 @@ CREATE TABLE tokens (
     revoked_at TIMESTAMPTZ
 );
 
--- Single-use links to log in to the dashboard, and the sessions that they lead to, by hash.
+-- Single-use links to log in to the dashboard, and sessions, by hash. `token_id` is the token that a
+-- session was begun with: it ends with it.
 CREATE TABLE logins (
     hash       TEXT        COLLATE "C" PRIMARY KEY,
     kind       TEXT        NOT NULL,
     scopes     TEXT        NOT NULL,
+    token_id   TEXT        COLLATE "C",
     expires_at TIMESTAMPTZ NOT NULL
 );
 

@@ -133,12 +133,17 @@ async fn send(
         device,
         outcome: report.outcome,
         provider: Some(equipment.provider.name()),
-        code: report.code.clone(),
-        error: report.error.clone(),
-        reference: report.reference.clone(),
+        code: report.code.as_deref().map(plain),
+        error: report.error.as_deref().map(plain),
+        reference: report.reference.as_deref().map(plain),
         latency_ms: i64::try_from(latency.as_millis()).ok(),
     };
     (attempted, report)
+}
+
+/// What a provider said, as it can be stored and shown: one line, of a length that is read.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
 }
 
 fn concluded(
@@ -149,10 +154,10 @@ fn concluded(
 ) -> DeliveryOutcome {
     let tries: Vec<Try<'_>> = made
         .iter()
-        .map(|(_, report)| Try {
+        .map(|(attempted, report)| Try {
             outcome: report.outcome,
             retry_after: report.retry_after,
-            error: report.error.as_deref().or(report.code.as_deref()),
+            error: attempted.error.as_deref().or(attempted.code.as_deref()),
         })
         .collect();
     let past = Past {
@@ -164,7 +169,7 @@ fn concluded(
     let mut outcome = unchanged(delivery, conclusion.state);
     apply(&mut outcome, conclusion);
     outcome.provider = Some(equipment.provider.name());
-    outcome.reference = made.iter().find_map(|(_, report)| report.reference.clone());
+    outcome.reference = made.iter().find_map(|(attempted, _)| attempted.reference.clone());
     outcome.gone_devices = made
         .iter()
         .filter(|(_, report)| report.gone)
@@ -205,16 +210,27 @@ fn ended(delivery: &ClaimedDelivery, state: DeliveryState, reason: &str) -> Deli
     DeliveryOutcome { reason: Some(reason.to_owned()), ..unchanged(delivery, state) }
 }
 
+/// The same delivery, dead, with nothing in its record that a database could refuse.
+pub(super) fn unrecordable(outcome: DeliveryOutcome) -> DeliveryOutcome {
+    let error = "what came of it could not be recorded: it may have been sent";
+    DeliveryOutcome {
+        state: DeliveryState::Dead,
+        reason: Some(error.to_owned()),
+        wait: None,
+        reference: None,
+        template_version: None,
+        attempts: vec![Attempted { error: Some(error.to_owned()), ..Attempted::of(AttemptOutcome::Unknown) }],
+        gone_devices: Vec::new(),
+        ..outcome
+    }
+}
+
 /// A template that cannot be rendered fails the same way every time: permanent, on this delivery alone.
 fn template_failed(delivery: &ClaimedDelivery, error: String) -> DeliveryOutcome {
     let attempted = Attempted {
-        device: None,
-        outcome: AttemptOutcome::Permanent,
-        provider: None,
         code: Some("template".to_owned()),
         error: Some(error.clone()),
-        reference: None,
-        latency_ms: None,
+        ..Attempted::of(AttemptOutcome::Permanent)
     };
     DeliveryOutcome { attempts: vec![attempted], ..ended(delivery, DeliveryState::Dead, &error) }
 }
@@ -246,19 +262,13 @@ pub fn interrupted(
     };
     if started {
         let error = "the sender was cut off: it may have been sent";
-        outcome.attempts.push(Attempted {
-            device: None,
-            outcome: AttemptOutcome::Unknown,
-            provider: None,
-            code: None,
-            error: Some(error.to_owned()),
-            reference: None,
-            latency_ms: None,
-        });
+        outcome
+            .attempts
+            .push(Attempted { error: Some(error.to_owned()), ..Attempted::of(AttemptOutcome::Unknown) });
         let tries = [Try { outcome: AttemptOutcome::Unknown, retry_after: None, error: Some(error) }];
         let past = Past {
             retries: u32::try_from(held.retries).unwrap_or(u32::MAX),
-            accepted: false,
+            accepted: held.accepted,
             expires_at: held.expires_at,
         };
         apply(&mut outcome, conclude(&tries, past, retry, now, random));

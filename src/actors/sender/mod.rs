@@ -7,7 +7,7 @@
 mod attempt;
 mod recovery;
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,9 @@ pub use attempt::interrupted;
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
 /// The wait before a claim that the database did not answer is tried again.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// How long the answer of the outcome writer is waited for.
+const RECORDED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How deliveries of a channel are retried, by the event's type.
 pub type Retries = Arc<dyn Fn(&str, Channel) -> Retry + Send + Sync>;
@@ -70,7 +73,8 @@ pub struct Sender {
     /// In hand and not started, by lane.
     waiting: BTreeMap<Lane, VecDeque<(ClaimedDelivery, Room)>>,
     /// In hand: waiting, being sent, or being recorded.
-    in_hand: HashSet<DeliveryId>,
+    /// Each with the number of its attempt.
+    in_hand: HashMap<DeliveryId, i64>,
     sending: usize,
     claiming: bool,
     /// Whether more may be due than the last claim had room for.
@@ -87,7 +91,7 @@ impl Sender {
             equipment,
             life,
             waiting: BTreeMap::new(),
-            in_hand: HashSet::new(),
+            in_hand: HashMap::new(),
             sending: 0,
             claiming: false,
             more: false,
@@ -104,7 +108,10 @@ impl Sender {
     }
 
     fn take(&mut self, delivery: ClaimedDelivery, room: Room) {
-        if self.in_hand.insert(delivery.id.clone()) {
+        // The next attempt may be claimed before this actor has heard that the last one is recorded.
+        let is_new = self.in_hand.get(&delivery.id).is_none_or(|attempt| *attempt < delivery.attempt);
+        if is_new {
+            self.in_hand.insert(delivery.id.clone(), delivery.attempt);
             self.waiting.entry(delivery.lane).or_default().push_back((delivery, room));
         }
     }
@@ -176,44 +183,27 @@ impl Sender {
     fn start(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
         crate::breakpoint!("sender");
         self.sending += 1;
-        self.equipment.hand.start(&delivery.id);
+        self.equipment.hand.start(&delivery.id, delivery.attempt);
         let equipment = self.equipment.clone();
-        let id = delivery.id.clone();
         let attempt = async move { attempt::make(&equipment, delivery).await };
-        ctx.spawn(attempt.into_actor(self).map(move |outcome, sender, ctx| {
+        ctx.spawn(attempt.into_actor(self).map(|outcome, sender, ctx| {
             crate::breakpoint!("sender_sent");
             sender.sending -= 1;
-            sender.record(id, outcome, room, ctx);
+            sender.record(outcome, room, ctx);
             sender.send_what_waits(ctx);
         }));
     }
 
     /// Has an outcome recorded; the delivery keeps its room until then.
-    fn record(
-        &mut self,
-        id: DeliveryId,
-        outcome: DeliveryOutcome,
-        room: Room,
-        ctx: &mut SupervisedContext<Self>,
-    ) {
+    fn record(&mut self, outcome: DeliveryOutcome, room: Room, ctx: &mut SupervisedContext<Self>) {
+        let (id, attempt) = (outcome.id.clone(), outcome.attempt);
         let outcomes = self.equipment.outcomes.clone();
-        let recorded = async move {
-            loop {
-                match outcomes.send(RecordOutcome(outcome.clone())).timeout(Duration::from_secs(30)).await {
-                    Ok(Ok(_)) => return true,
-                    Ok(Err(error)) if error.is_transient() => {}
-                    Ok(Err(_)) => return false,
-                    // The writer crashed or is slow. The claim makes a second record harmless.
-                    Err(_) => {}
-                }
-                actix::clock::sleep(AGAIN_AFTER).await;
+        let recorded = record_until_taken(outcomes, outcome);
+        ctx.spawn(recorded.into_actor(self).map(move |(), sender, ctx| {
+            sender.equipment.hand.finish(&id, attempt);
+            if sender.in_hand.get(&id) == Some(&attempt) {
+                sender.in_hand.remove(&id);
             }
-        };
-        ctx.spawn(recorded.into_actor(self).map(move |recorded, sender, ctx| {
-            if recorded {
-                sender.equipment.hand.finish(&id);
-            }
-            sender.in_hand.remove(&id);
             drop(room);
             if sender.more {
                 sender.claim_due(ctx);
@@ -225,7 +215,30 @@ impl Sender {
     fn give_back(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
         let outcome = attempt::unchanged(&delivery, DeliveryState::Pending);
         self.equipment.hand.leave_waiting();
-        self.record(delivery.id, outcome, room, ctx);
+        self.record(outcome, room, ctx);
+    }
+}
+
+/// Has an outcome recorded, however long it takes. One that the database refuses for good is replaced
+/// by a bare one: the delivery dies visibly, and its attempt is `unknown`.
+async fn record_until_taken(outcomes: Addr<OutcomeWriter>, mut outcome: DeliveryOutcome) {
+    let mut bare = false;
+    loop {
+        match outcomes.send(RecordOutcome(outcome.clone())).timeout(RECORDED_WITHIN).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) if error.is_transient() => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, delivery = %outcome.id, bare, "an outcome is refused by the database");
+                if bare {
+                    return;
+                }
+                bare = true;
+                outcome = attempt::unrecordable(outcome);
+            }
+            // The writer crashed or is slow. The claim makes a second record harmless.
+            Err(_) => {}
+        }
+        actix::clock::sleep(AGAIN_AFTER).await;
     }
 }
 

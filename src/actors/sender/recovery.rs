@@ -26,13 +26,13 @@ impl Sender {
                 .held_by_earlier_lives(equipment.hand.channel(), instance.epoch(), life)
                 .await?;
             for delivery in held {
-                let started = equipment.hand.has_started(&delivery.id);
+                let started = equipment.hand.has_started(&delivery.id, delivery.attempt);
                 let retry = (equipment.retries)(&delivery.event_type, delivery.id.channel);
                 let outcome = interrupted(&delivery, started, &retry, instance.now(), rand::random());
                 let recorded =
                     equipment.outcomes.send(RecordOutcome(outcome)).timeout(Duration::from_secs(10)).await;
                 if matches!(recorded, Ok(Ok(_))) {
-                    equipment.hand.finish(&delivery.id);
+                    equipment.hand.finish(&delivery.id, delivery.attempt);
                 }
                 equipment.hand.leave_waiting();
             }
@@ -57,16 +57,17 @@ impl Sender {
             let Ok(held) = held else { return };
             let mut missed = HashSet::new();
             for delivery in held {
-                if sender.in_hand.contains(&delivery.id) || sender.equipment.hand.has_started(&delivery.id) {
+                let in_hand = sender.in_hand.get(&delivery.id) == Some(&delivery.attempt);
+                if in_hand || sender.equipment.hand.has_started(&delivery.id, delivery.attempt) {
                     continue;
                 }
                 let key = (delivery.id.clone(), delivery.attempt);
-                if sender.missed.contains(&key) {
-                    if let Some(room) = sender.equipment.hand.room() {
-                        tracing::warn!(delivery = %delivery.id, "a claim that was lost on the way is taken up");
-                        sender.take(delivery, room);
-                        continue;
-                    }
+                if let Some(room) =
+                    sender.missed.contains(&key).then(|| sender.equipment.hand.room()).flatten()
+                {
+                    tracing::warn!(delivery = %delivery.id, "a claim that was lost on the way is taken up");
+                    sender.take(delivery, room);
+                    continue;
                 }
                 missed.insert(key);
             }

@@ -25,6 +25,7 @@ pub(super) fn demo(config: &Config, args: DemoArgs) -> Result<(), CommandError> 
     let mut config = config.clone();
     let path = std::env::temp_dir().join(format!("herald-demo-{}.db", std::process::id()));
     config.database.url = DatabaseUrl::Sqlite(path.clone());
+    config.redis.url = None;
     config.push.provider = PushProvider::Sandbox;
     config.email.provider = EmailProvider::Sandbox;
     config.sms.provider = SmsProvider::Sandbox;

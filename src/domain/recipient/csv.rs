@@ -2,7 +2,7 @@
 
 use super::Recipient;
 use super::contact::Field;
-use super::parse::positive;
+use super::parse::{devices_of, positive};
 use crate::domain::{FieldError, FieldErrors};
 
 /// A column of the file.
@@ -10,7 +10,10 @@ use crate::domain::{FieldError, FieldErrors};
 enum Column {
     Id,
     Field(Field),
+    Devices,
 }
+
+const COLUMNS: &str = "id, name, email, phone, locale, time_zone, devices";
 
 /// The recipients of a CSV file: the line in which each begins, and it or what is wrong with it.
 pub struct CsvRecipients<'a> {
@@ -19,8 +22,9 @@ pub struct CsvRecipients<'a> {
 }
 
 /// Reads recipients whose columns are named by the first line, in any order: `id` and any of `name`,
-/// `email`, `phone`, `locale`, `time_zone`. An empty cell is an absent field. A byte order mark at
-/// the beginning is ignored, and so are empty lines.
+/// `email`, `phone`, `locale`, `time_zone`, `devices`. The cell of the last is the JSON array that the
+/// field is elsewhere. An empty cell is an absent field. A byte order mark at the beginning is ignored,
+/// and so are empty lines.
 ///
 /// # Errors
 ///
@@ -37,12 +41,14 @@ pub fn parse_recipients_csv(text: &str) -> Result<CsvRecipients<'_>, Vec<FieldEr
     for (at, name) in header.iter().enumerate() {
         let name = name.trim();
         let field = Field::ALL.into_iter().find(|field| field.name() == name).map(Column::Field);
-        match field.or((name == "id").then_some(Column::Id)) {
+        let other = || match name {
+            "id" => Some(Column::Id),
+            "devices" => Some(Column::Devices),
+            _ => None,
+        };
+        match field.or_else(other) {
             // The name is not shown: without a header it would be the first recipient's data.
-            None => errors.push(
-                "",
-                format!("header: column {} must be one of id, name, email, phone, locale, time_zone", at + 1),
-            ),
+            None => errors.push("", format!("header: column {} must be one of {COLUMNS}", at + 1)),
             Some(column) if columns.contains(&column) => {
                 errors.push("", format!("header: column {} comes more than once", at + 1));
             }
@@ -82,7 +88,8 @@ impl CsvRecipients<'_> {
                     let id = positive(cell.parse().ok().filter(|_| digits), &mut errors);
                     recipient.id = id.unwrap_or_default();
                 }
-                Column::Field(_) if cell.is_empty() => {}
+                Column::Field(_) | Column::Devices if cell.is_empty() => {}
+                Column::Devices => recipient.devices = devices_of(&cell, &mut errors),
                 Column::Field(field) => {
                     if let Err(problem) = field.set(&mut recipient, cell) {
                         errors.push(format!("/{}", field.name()), problem);

@@ -79,6 +79,20 @@ fn read(known: Option<i64>, body: &[u8]) -> Result<Recipient, Vec<FieldError>> {
     errors.result(Some(recipient))
 }
 
+/// The devices that a text is, on its own.
+pub(super) fn devices_of(text: &str, errors: &mut FieldErrors) -> Vec<Device> {
+    match syntax(text).map_err(FieldError::from) {
+        Ok(value) => {
+            inspect(value.get(), "/devices", MOST_LEVELS, errors);
+            devices(value, errors)
+        }
+        Err(error) => {
+            errors.push("/devices", error.detail);
+            Vec::new()
+        }
+    }
+}
+
 fn devices(value: &RawValue, errors: &mut FieldErrors) -> Vec<Device> {
     let Ok(items) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else {
         errors.push("/devices", "must be an array");

@@ -179,6 +179,39 @@ fn a_csv_file_is_read_as_rfc_4180_says() {
 }
 
 #[test]
+fn devices_stand_in_one_cell() {
+    let text = "devices,id\n\"[{\"\"token\"\":\"\"t,1\"\",\"\"platform\"\":\"\"web\"\"},\n {\"\"token\"\":\"\"u\"\",\"\"platform\"\":\"\"ios\"\"}]\",1\n\
+                ,2\n[],3\n\"[{\"\"token\"\":\"\"SECRET\"\"},7]\",4\n[SECRET,5\n{},6\n";
+    let with = |devices: &[(&str, Platform)]| {
+        let devices =
+            devices.iter().map(|(token, platform)| Device { token: (*token).into(), platform: *platform });
+        devices.collect::<Vec<_>>()
+    };
+    let expected = [
+        (
+            2,
+            Ok(Recipient {
+                devices: with(&[("t,1", Platform::Web), ("u", Platform::Ios)]),
+                ..Recipient::new(1)
+            }),
+        ),
+        (4, Ok(Recipient::new(2))),
+        (5, Ok(Recipient::new(3))),
+        (6, Err(vec!["/devices/0/platform".to_owned(), "/devices/1".to_owned()])),
+        (7, Err(vec!["/devices".to_owned()])),
+        (8, Err(vec!["/devices".to_owned()])),
+    ];
+    assert_eq!(csv(text), expected);
+    for (_, result) in parse_recipients_csv(text).unwrap() {
+        assert!(
+            result
+                .err()
+                .is_none_or(|errors| errors.iter().all(|error| !error.to_string().contains("SECRET")))
+        );
+    }
+}
+
+#[test]
 fn a_broken_record_does_not_hide_the_others() {
     let text = "id,name\n0,a\n1\n2,a,b\n3,a\"b\n4,\"a\"b\n5,\"a\nb\"\n+6,x\n7,good\n8,\"open\n";
     let bad = |pointer: &str| Err(vec![pointer.to_owned()]);

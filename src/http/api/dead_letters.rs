@@ -2,12 +2,11 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde::Deserialize;
 use serde_json::json;
 
 use super::{Page, json as respond, one_more};
 use crate::domain::page::Cursor;
-use crate::domain::{Channel, Instant, Scope};
+use crate::domain::{DeadLetterKind, DeadLetterSelection, Instant, Scope, parse_dead_letter_selection};
 use crate::http::idempotency::{Answer, once};
 use crate::http::query::Query;
 use crate::http::{Api, Caller, Problem, body};
@@ -16,7 +15,6 @@ use crate::store::{DeadLetter, DeadLetterFilter};
 /// The most dead letters that one call changes. A filter that has more is applied to so many, and the
 /// answer says that there are more.
 const AT_ONCE: usize = 1_000;
-const KINDS: [&str; 3] = ["delivery", "work_item", "event"];
 
 /// What is dead, newest first.
 pub(super) async fn list(
@@ -27,7 +25,7 @@ pub(super) async fn list(
     caller.needs(Scope::Read)?;
     let mut query = Query::of(&request, &["kind", "channel", "error", "from", "to", "cursor", "limit"])?;
     let filter = DeadLetterFilter {
-        kind: query.text("kind"),
+        kind: query.word::<DeadLetterKind>("kind").map(|kind| kind.to_string()),
         channel: query.word("channel"),
         error: query.text("error"),
         from: query.moment("from"),
@@ -42,7 +40,6 @@ pub(super) async fn list(
         Cursor::Position(_) => None,
     });
     query.finish()?;
-    check_kind(filter.kind.as_deref(), "/kind")?;
     let found = api.instance.store.dead_letters(filter, after, one_more(limit)).await?;
     let cursor = |letter: &DeadLetter| {
         Cursor::Id(format!("{} {}", letter.died_at.to_rfc3339(), letter.id)).encode("dead-letters")
@@ -50,62 +47,18 @@ pub(super) async fn list(
     respond(&Page::of(found, limit, cursor))
 }
 
-fn check_kind(kind: Option<&str>, pointer: &str) -> Result<(), Problem> {
-    match kind {
-        Some(kind) if !KINDS.contains(&kind) => {
-            Err(Problem::field(pointer, format!("must be one of {}", KINDS.join(" "))))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Which dead letters are meant: by their ids, or by what they have in common.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Selection {
-    ids: Option<Vec<String>>,
-    filter: Option<SelectionFilter>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SelectionFilter {
-    kind: Option<String>,
-    channel: Option<Channel>,
-    error: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-}
-
-impl Selection {
-    fn read(body: &[u8]) -> Result<DeadLetterFilter, Problem> {
-        let selection: Self = serde_json::from_slice(body).map_err(|error| {
-            Problem::field("", format!("expected {{\"ids\": […]}} or {{\"filter\": {{…}}}}: {error}"))
-        })?;
-        match (selection.ids, selection.filter) {
-            (Some(ids), None) if ids.len() <= AT_ONCE => {
-                Ok(DeadLetterFilter { ids: Some(ids), ..DeadLetterFilter::default() })
-            }
-            (Some(_), None) => Err(Problem::field("/ids", format!("holds more than {AT_ONCE} ids"))),
-            (None, Some(filter)) => {
-                check_kind(filter.kind.as_deref(), "/filter/kind")?;
-                let moment = |text: Option<String>, pointer: &str| match text.as_deref().map(Instant::parse) {
-                    Some(Err(_)) => Err(Problem::field(pointer, "must be a time with an offset (RFC 3339)")),
-                    Some(Ok(at)) => Ok(Some(at)),
-                    None => Ok(None),
-                };
-                Ok(DeadLetterFilter {
-                    kind: filter.kind,
-                    channel: filter.channel,
-                    error: filter.error,
-                    from: moment(filter.from, "/filter/from")?,
-                    to: moment(filter.to, "/filter/to")?,
-                    ..DeadLetterFilter::default()
-                })
-            }
-            _ => Err(Problem::field("", "give either `ids` or `filter`")),
-        }
-    }
+fn selected(body: &[u8]) -> Result<DeadLetterFilter, Problem> {
+    Ok(match parse_dead_letter_selection(body, AT_ONCE)? {
+        DeadLetterSelection::Ids(ids) => DeadLetterFilter { ids: Some(ids), ..DeadLetterFilter::default() },
+        DeadLetterSelection::Fitting { kind, channel, error, from, to } => DeadLetterFilter {
+            kind: kind.map(|kind| kind.to_string()),
+            channel,
+            error,
+            from,
+            to,
+            ..DeadLetterFilter::default()
+        },
+    })
 }
 
 /// Puts dead letters back to work.
@@ -138,7 +91,7 @@ async fn resolve(
     caller.needs(Scope::Operate)?;
     let body = body::read(request, payload, api.max_body).await?;
     let call = async {
-        let filter = Selection::read(&body)?;
+        let filter = selected(&body)?;
         let mut letters = api.instance.store.dead_letters(filter, None, one_more(AT_ONCE)).await?;
         let more = letters.len() > AT_ONCE;
         letters.truncate(AT_ONCE);

@@ -1,5 +1,7 @@
 //! `/v1/events`.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -9,16 +11,75 @@ use serde_json::value::RawValue;
 use super::{Page, json, mask, one_more};
 use crate::domain::event::cloudevents;
 use crate::domain::page::Cursor;
-use crate::domain::{EventOutcome, Instant, NewEvent, Scope};
+use crate::domain::{DeliveryState, EventOutcome, Instant, NewEvent, Scope};
 use crate::http::idempotency::{Answer, once};
 use crate::http::query::Query;
 use crate::http::{Api, Caller, Problem, body};
 use crate::store::{Appended, EventFilter, EventRecord};
 
+/// The longest that a caller may wait for the deliveries.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How often it is looked whether they have ended.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
 #[derive(Serialize)]
 struct Published {
     id: String,
     status: &'static str,
+    /// Only for a caller that waits.
+    #[serde(flatten)]
+    told: Option<Told>,
+}
+
+/// What came of an event so far.
+#[derive(Serialize)]
+struct Told {
+    outcome: EventOutcome,
+    deliveries: Vec<ToldDelivery>,
+}
+
+#[derive(Serialize)]
+struct ToldDelivery {
+    channel: String,
+    state: String,
+    reason: Option<String>,
+}
+
+impl Told {
+    fn has_ended(&self) -> bool {
+        let is_open = |delivery: &ToldDelivery| {
+            delivery.state.parse::<DeliveryState>().is_ok_and(DeliveryState::is_open)
+        };
+        self.outcome != EventOutcome::Pending && !self.deliveries.iter().any(is_open)
+    }
+}
+
+/// Looks until every delivery of the events has ended or the time is up; says whether all have.
+async fn wait_for_ends(api: &Api, published: &mut [Published], wait: Duration) -> Result<bool, Problem> {
+    let deadline = actix_web::rt::time::Instant::now() + wait;
+    loop {
+        for event in published.iter_mut() {
+            if event.told.as_ref().is_some_and(Told::has_ended) {
+                continue;
+            }
+            let found = api.instance.store.event(&event.id).await?;
+            let deliveries = api.instance.store.deliveries_of_event(&event.id).await?;
+            event.told = found.map(|found| Told {
+                outcome: found.outcome,
+                deliveries: deliveries
+                    .into_iter()
+                    .map(|(channel, state, reason)| ToldDelivery { channel, state, reason })
+                    .collect(),
+            });
+        }
+        if published.iter().all(|event| event.told.as_ref().is_some_and(Told::has_ended)) {
+            return Ok(true);
+        }
+        if actix_web::rt::time::Instant::now() >= deadline || api.instance.is_stopping() {
+            return Ok(false);
+        }
+        actix_web::rt::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 #[derive(Serialize)]
@@ -34,7 +95,9 @@ pub(super) async fn publish(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::EventsWrite)?;
-    Query::of(&request, &[])?.finish()?;
+    let mut query = Query::of(&request, &["wait"])?;
+    let wait = query.duration("wait", LONGEST_WAIT);
+    query.finish()?;
     let body = body::read(&request, payload, api.max_body).await?;
     let call = async {
         let (events, single) = parse(&request, &body)?;
@@ -43,14 +106,24 @@ pub(super) async fn publish(
             let problem = Problem::from(error);
             if single { problem.of_single() } else { problem }
         })?;
-        let published = ids.into_iter().zip(appended).map(|(id, appended)| Published {
-            id,
-            status: match appended {
-                Appended::Stored(_) => "stored",
-                Appended::Duplicate => "duplicate",
-            },
-        });
-        Answer::new(StatusCode::ACCEPTED, &PublishedAll { events: published.collect() })
+        let mut published: Vec<Published> = ids
+            .into_iter()
+            .zip(appended)
+            .map(|(id, appended)| Published {
+                id,
+                status: match appended {
+                    Appended::Stored(_) => "stored",
+                    Appended::Duplicate => "duplicate",
+                },
+                told: None,
+            })
+            .collect();
+        let ended = match wait {
+            Some(wait) => wait_for_ends(&api, &mut published, wait).await?,
+            None => false,
+        };
+        let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
+        Answer::new(status, &PublishedAll { events: published })
     };
     once(&api, &caller, &request, &body, call).await
 }

@@ -68,6 +68,7 @@ pub(super) async fn tree(api: web::Data<Api>, caller: Caller) -> Result<HttpResp
     respond(&json!({
         "instance": { "name": instance.name, "epoch": instance.epoch(), "holds_lease": instance.holds_lease() },
         "dispatch": { "held": controls.held, "events_being_stored": api.ingest.waiting() },
+        "redis": api.redis.as_ref().map(|counts| counts.snapshot()),
         "channels": { "paused": paused, "hands": hands },
         "actors": actors,
     }))

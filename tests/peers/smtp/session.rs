@@ -1,5 +1,7 @@
 //! The server's side of one connection.
 
+use std::time::Instant;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
@@ -209,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         let part = |kind| mime::part(&headers, &body, kind).unwrap_or_default();
         let (text, html) = (part("text/plain"), part("text/html"));
         let (from, to) = (from.to_owned(), to.to_owned());
-        ReceivedMail { from, to, text, html, headers, raw, connection: self.number }
+        ReceivedMail { from, to, text, html, headers, raw, connection: self.number, at: Instant::now() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A running Herald.
 
-use std::{net::TcpListener, path::Path};
+use std::{net::TcpListener, path::Path, time::Duration};
 
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -110,11 +110,26 @@ impl Herald {
         None
     }
 
+    /// Sends the process a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.as_ref().unwrap().signal(name);
+    }
+
     /// Ends the process as a power failure would.
     pub(crate) async fn kill9(&mut self) {
         let process = self.process.take().unwrap();
         process.signal("KILL");
         process.end(SOON).await;
+    }
+
+    /// Waits for an end that nobody asked for; gives its code, and none where a signal was the cause.
+    pub(crate) async fn ended(&mut self, limit: Duration) -> Option<i32> {
+        self.process.take().unwrap().end(limit).await
+    }
+
+    /// Whether the process that was started last runs on.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// Asks the process to stop; it must end cleanly.

@@ -88,6 +88,8 @@ impl Api {
         // Only the first of a process succeeds, and any of them will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = Client::builder().no_proxy().redirect(Policy::none()).timeout(Duration::from_secs(30));
+        // Sooner than the server, which closes an idle connection just as the next request begins.
+        let builder = builder.pool_idle_timeout(Duration::from_secs(1));
         Self { client: builder.build().unwrap(), base: base.to_owned(), token }
     }
 

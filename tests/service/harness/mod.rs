@@ -10,10 +10,10 @@ pub(crate) mod redis;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use database::Db;
+pub(crate) use database::{Db, given};
 pub(crate) use event::{Event, ingest, settle, settle_within, user};
 pub(crate) use herald::Herald;
-pub(crate) use http::{Answer, Api};
+pub(crate) use http::{Answer, Api, JSON};
 
 /// How long a test waits for what should come at once: far above it, as the machine may be busy.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
