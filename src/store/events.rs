@@ -183,7 +183,7 @@ impl Store {
             return Ok(std::collections::HashSet::new());
         }
         let statement = Statement::<(Text,)>::new(
-            "SELECT id FROM domain_events WHERE id IN (SELECT json_array_elements_text(?::json))",
+            "SELECT id FROM domain_events WHERE id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
             "SELECT id FROM domain_events WHERE id IN (SELECT value FROM json_each(?))",
             vec![super::rows(&ids)?],
         );

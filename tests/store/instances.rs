@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use herald::domain::{Channel, DeliveryState};
-use herald::store::{Claim, StoreError};
+use herald::domain::{AttemptOutcome, Channel, DeliveryState};
+use herald::store::{Attempted, Claim, DeliveryOutcome, StoreError};
 
-use crate::support::{Db, born_claimed, events, first_outcome, on_both, pending};
+use crate::support::{Db, attempted, born_claimed, events, first_outcome, on_both, pending};
 
 const LEASE: Duration = Duration::from_secs(15);
 
@@ -99,8 +99,25 @@ on_both! {
         assert!(held.iter().all(|held| held.claim == first && held.id.channel == Channel::Sms));
         assert_eq!(db.store.held_by_earlier_lives(Channel::Sms, epoch, 3).await.unwrap().len(), 5);
         assert_eq!(db.store.held_by_earlier_lives(Channel::Email, epoch, 3).await.unwrap().len(), 3);
+        assert!(held.iter().all(|held| !held.accepted));
         assert!(db.store.held_by_earlier_lives(Channel::Sms, epoch + 1, 3).await.unwrap().is_empty());
         assert!(db.store.abandoned(100).await.unwrap().is_empty());
+    }
+
+    /// Its other devices were still to be tried when the instance ended.
+    async fn what_a_device_accepted_is_known_when_it_is_taken_back(db) {
+        let epoch = db.instance().await;
+        let claim = Claim { epoch, life: 1 };
+        db.append(events(1)).await;
+        let ids = db.notify(epoch, &born_claimed(&[Channel::Push], claim)).await;
+        let device = |outcome| Attempted { device: Some(format!("d-{outcome}")), ..attempted(outcome) };
+        let attempts = vec![device(AttemptOutcome::Accepted), device(AttemptOutcome::Transient)];
+        let retry = DeliveryOutcome { attempts, ..first_outcome(&ids[0], Channel::Push, claim, DeliveryState::Retry) };
+        assert!(db.record(retry).await);
+        assert_eq!(db.claim(Channel::Push, claim).await.len(), 1);
+        db.store.fence(LEASE, Some(epoch)).await.unwrap();
+        let abandoned = db.store.abandoned(10).await.unwrap();
+        assert_eq!((abandoned.len(), abandoned[0].attempt, abandoned[0].accepted), (1, 2, true));
     }
 
     async fn what_waits_is_nobodys(db) {

@@ -44,6 +44,21 @@ async fn migrating_twice_changes_nothing_sqlite() {
     migrates_once(location).await;
 }
 
+/// A check makes no file; what is made is its owner's alone to read.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_made_by_migrating_and_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let (location, file) = sqlite_file();
+    assert_eq!(check(&location).await, ALL);
+    assert_eq!(std::fs::read_dir(file.path()).unwrap().count(), 0);
+    assert!(location.is_missing());
+    run(&location).await;
+    assert!(!location.is_missing());
+    let mode = std::fs::metadata(file.path().join("herald.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn migrating_twice_changes_nothing_postgres() {
     migrates_once(Location::Postgres(fresh_database().await)).await;

@@ -161,6 +161,23 @@ on_both! {
         assert_eq!(db.store.session("session").await.unwrap(), None, "it is ended");
     }
 
+    async fn a_session_ends_with_the_token_that_began_it(db) {
+        let hour = Duration::from_secs(3600);
+        db.store.create_token("t", "ops", "h", "operate", None).await.unwrap();
+        db.store.create_token("short", "ops", "h", "operate", Some(Duration::ZERO)).await.unwrap();
+        db.store.begin_session("a", "operate", hour, Some("t")).await.unwrap();
+        db.store.begin_session("b", "read", hour, None).await.unwrap();
+        db.store.begin_session("c", "read", hour, Some("short")).await.unwrap();
+        db.store.begin_session("d", "read", hour, Some("nobody")).await.unwrap();
+        assert_eq!(db.store.session("a").await.unwrap().as_deref(), Some("operate"));
+        assert_eq!(db.store.session("b").await.unwrap().as_deref(), Some("read"));
+        assert_eq!(db.store.session("c").await.unwrap(), None);
+        assert_eq!(db.store.session("d").await.unwrap(), None);
+        assert!(db.store.revoke_token("t").await.unwrap());
+        assert_eq!(db.store.session("a").await.unwrap(), None);
+        assert_eq!(db.store.session("b").await.unwrap().as_deref(), Some("read"));
+    }
+
     async fn a_key_is_answered_as_the_first_time(db) {
         let remember = async |key: &str, request: &str| db.store.remember("token", key, request).await.unwrap();
         assert_eq!(remember("k", "r").await, Remembered::New);

@@ -87,6 +87,9 @@ on_both! {
         let both = EventFilter { kind: text("account.created"), aggregate_id: text("ACC-1"), user_id: Some(42), ..all() };
         assert_eq!(found_events(&db, both).await, ["a"]);
         assert!(db.store.event("nobody").await.unwrap().is_none());
+        let known = db.store.known_events(vec!["c".to_owned(), "nobody".to_owned(), "a".to_owned()]).await.unwrap();
+        assert_eq!(known, ["a", "c"].map(str::to_owned).into());
+        assert!(db.store.known_events(vec![]).await.unwrap().is_empty());
     }
 
     async fn events_are_paged_by_position(db) {
@@ -171,6 +174,8 @@ on_both! {
         let notification = three_letters(&db, epoch).await;
         let all = || DeadLetterFilter::default();
         let look = async |filter| db.store.dead_letters(filter, None, 100).await.unwrap();
+        assert_eq!(db.store.count_dead_letters(100).await.unwrap(), 3);
+        assert_eq!(db.store.count_dead_letters(2).await.unwrap(), 2);
         let delivery = format!("{notification}:sms");
         let letters = look(all()).await;
         assert_eq!(letters.len(), 3);
