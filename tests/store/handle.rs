@@ -252,9 +252,7 @@ async fn a_takeover_waits_for_the_handling_transaction() {
     // The other way round: whoever handles holds the row, and a takeover has to wait.
     db.run(&format!("UPDATE partitions SET epoch = {epoch} WHERE partition = {partition}")).await;
     other
-        .batch_execute(&format!(
-            "BEGIN; SELECT 1 FROM deliveries; LOCK TABLE notifications IN EXCLUSIVE MODE"
-        ))
+        .batch_execute("BEGIN; SELECT 1 FROM deliveries; LOCK TABLE notifications IN EXCLUSIVE MODE")
         .await
         .unwrap();
     let (store, batch) = (db.store.clone(), vec![notified(&open[0], 42, &pending(&[Channel::Sms]))]);

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use herald::domain::{AttemptOutcome, Channel, DeliveryState, EventOutcome, NotificationId};
+use herald::domain::{AttemptOutcome, Channel, DeliveryState, EventOutcome};
 use herald::store::{
-    Attempted, Claim, DeadLetterFilter, DeliveryOutcome, HandledEvent, NewDelivery, NotificationFilter,
-    Store, WorkOutcome,
+    Attempted, Claim, DeadLetterFilter, DeliveryOutcome, HandledEvent, NotificationFilter, Store, WorkOutcome,
 };
 
 use crate::support::{
-    Db, attempted, born_claimed, delivery, event, first_outcome, handled, notified, outcome_of, pending,
-    pg_column, stranger,
+    Db, attempted, born_claimed, event, first_outcome, handled, notified, outcome_of, pending,
 };
 
 /// The tables that grow with the bank's history.
