@@ -9,12 +9,8 @@ use herald::store::{
 };
 
 use crate::support::{
-<<<<<<< HEAD
     Db, attempted, born_claimed, event, first_outcome, handled, notified, outcome_of, pending, pg_column,
     stranger,
-=======
-    Db, attempted, born_claimed, event, first_outcome, handled, notified, outcome_of, pending,
->>>>>>> w-fix
 };
 
 /// The tables that grow with the bank's history.
