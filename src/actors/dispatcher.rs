@@ -23,7 +23,7 @@ const HANDLED_WITHIN: Duration = Duration::from_secs(30);
 const MOST_CRASHES: i64 = 3;
 
 /// The actor.
-pub struct Dispatcher {
+pub(super) struct Dispatcher {
     instance: Arc<Instance>,
     notifier: Addr<Notifier>,
     routes: Arc<Routes>,
@@ -47,7 +47,7 @@ enum Round {
 
 impl Dispatcher {
     /// A dispatcher for events on these routes.
-    pub fn new(instance: Arc<Instance>, notifier: Addr<Notifier>, routes: Arc<Routes>) -> Self {
+    pub(super) fn new(instance: Arc<Instance>, notifier: Addr<Notifier>, routes: Arc<Routes>) -> Self {
         Self { instance, notifier, routes, busy: false, rung: false, one_by_one: 0 }
     }
 

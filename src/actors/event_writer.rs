@@ -37,7 +37,7 @@ struct Waiting {
 }
 
 /// The actor.
-pub struct EventWriter {
+pub(super) struct EventWriter {
     instance: Arc<Instance>,
     dispatcher: Recipient<EventsStored>,
     publisher: Addr<EventPublisher>,
@@ -47,7 +47,7 @@ pub struct EventWriter {
 
 impl EventWriter {
     /// A writer with an empty queue.
-    pub fn new(
+    pub(super) fn new(
         instance: Arc<Instance>,
         dispatcher: Recipient<EventsStored>,
         publisher: Addr<EventPublisher>,
@@ -183,7 +183,7 @@ pub enum IngestError {
 
 impl Ingest {
     /// A door that lets `size` events wait.
-    pub fn new(writer: Addr<EventWriter>, size: usize) -> Self {
+    pub(super) fn new(writer: Addr<EventWriter>, size: usize) -> Self {
         Self { writer, room: Arc::new(Semaphore::new(size)), size }
     }
 

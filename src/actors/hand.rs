@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::domain::{Channel, DeliveryId};
 
 /// Room for one delivery, from its claim until its outcome is recorded.
-pub type Room = OwnedSemaphorePermit;
+pub(super) type Room = OwnedSemaphorePermit;
 
 /// The hand of one channel's sender.
 pub struct Hand {

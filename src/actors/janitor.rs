@@ -26,7 +26,7 @@ const SWEEP_DEPTH: i64 = 10_000;
 const TAKE_BACK: i64 = 500;
 
 /// The actor.
-pub struct Janitor {
+pub(super) struct Janitor {
     instance: Arc<Instance>,
     outcomes: Addr<OutcomeWriter>,
     retries: Retries,
@@ -37,7 +37,7 @@ pub struct Janitor {
 
 impl Janitor {
     /// A janitor for this instance.
-    pub fn new(
+    pub(super) fn new(
         instance: Arc<Instance>,
         outcomes: Addr<OutcomeWriter>,
         retries: Retries,

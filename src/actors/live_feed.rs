@@ -8,13 +8,13 @@ use super::messages::NotificationsChanged;
 use crate::supervision::SupervisedContext;
 
 /// The actor.
-pub struct LiveFeed {
+pub(super) struct LiveFeed {
     watchers: broadcast::Sender<NotificationsChanged>,
 }
 
 impl LiveFeed {
     /// A feed to whoever subscribes to this channel, whose capacity is each watcher's backlog.
-    pub fn new(watchers: broadcast::Sender<NotificationsChanged>) -> Self {
+    pub(super) fn new(watchers: broadcast::Sender<NotificationsChanged>) -> Self {
         Self { watchers }
     }
 }

@@ -11,7 +11,7 @@ use crate::store::{Appended, ClaimedDelivery, Conflict, DeliveryOutcome, Ended, 
 /// Store these events, all or none.
 #[derive(Message)]
 #[rtype(result = "Result<Vec<Appended>, AppendError>")]
-pub struct StoreEvents {
+pub(super) struct StoreEvents {
     /// The events of one caller.
     pub events: Vec<NewEvent>,
     /// Their place in the queue.
@@ -32,22 +32,22 @@ pub enum AppendError {
 /// Events may be waiting.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct EventsStored;
+pub(super) struct EventsStored;
 
 /// Handle these events; the answer is how many were still open.
 #[derive(Message)]
 #[rtype(result = "Result<usize, StoreError>")]
-pub struct HandleEvents(pub Vec<QueuedEvent>);
+pub(super) struct HandleEvents(pub Vec<QueuedEvent>);
 
 /// Send what this sender's hand holds now.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct SendDeliveries(pub Vec<(ClaimedDelivery, Room)>);
+pub(super) struct SendDeliveries(pub Vec<(ClaimedDelivery, Room)>);
 
 /// Deliveries of this sender's channel may be due.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct DeliveriesDue;
+pub(super) struct DeliveriesDue;
 
 /// Give back what is in hand and has not been started.
 #[derive(Message)]
@@ -57,17 +57,17 @@ pub struct ReleaseHand;
 /// Record what came of a claimed delivery; the answer is whether it was taken.
 #[derive(Message)]
 #[rtype(result = "Result<bool, StoreError>")]
-pub struct RecordOutcome(pub DeliveryOutcome);
+pub(super) struct RecordOutcome(pub DeliveryOutcome);
 
 /// Answer when all outcomes that came before this are recorded.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct FlushOutcomes;
+pub(super) struct FlushOutcomes;
 
 /// Make these events known to whoever listens. They are stored already.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct PublishEvents(pub Arc<Vec<NewEvent>>);
+pub(super) struct PublishEvents(pub Arc<Vec<NewEvent>>);
 
 /// Notifications were made or changed.
 #[derive(Message, Clone)]

@@ -52,7 +52,7 @@ pub struct Rules {
 }
 
 /// The actor.
-pub struct Notifier {
+pub(super) struct Notifier {
     instance: Arc<Instance>,
     rules: Arc<Rules>,
     senders: HashMap<Channel, Recipient<SendDeliveries>>,
@@ -61,7 +61,7 @@ pub struct Notifier {
 
 impl Notifier {
     /// A notifier that hands deliveries to these senders.
-    pub fn new(
+    pub(super) fn new(
         instance: Arc<Instance>,
         rules: Arc<Rules>,
         senders: HashMap<Channel, Recipient<SendDeliveries>>,

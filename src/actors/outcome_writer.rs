@@ -25,7 +25,7 @@ const AGAIN_AFTER: Duration = Duration::from_millis(200);
 type Answer = Result<bool, StoreError>;
 
 /// The actor.
-pub struct OutcomeWriter {
+pub(super) struct OutcomeWriter {
     instance: Arc<Instance>,
     publisher: Addr<EventPublisher>,
     feed: Recipient<NotificationsChanged>,
@@ -39,7 +39,7 @@ pub struct OutcomeWriter {
 
 impl OutcomeWriter {
     /// A writer with an empty queue.
-    pub fn new(
+    pub(super) fn new(
         instance: Arc<Instance>,
         publisher: Addr<EventPublisher>,
         feed: Recipient<NotificationsChanged>,

@@ -13,14 +13,14 @@ use crate::domain::{Channel, Instant};
 use crate::supervision::SupervisedContext;
 
 /// The actor.
-pub struct RetryTimer {
+pub(super) struct RetryTimer {
     instance: Arc<Instance>,
     senders: HashMap<Channel, Recipient<DeliveriesDue>>,
 }
 
 impl RetryTimer {
     /// A timer for these senders.
-    pub fn new(instance: Arc<Instance>, senders: HashMap<Channel, Recipient<DeliveriesDue>>) -> Self {
+    pub(super) fn new(instance: Arc<Instance>, senders: HashMap<Channel, Recipient<DeliveriesDue>>) -> Self {
         Self { instance, senders }
     }
 

@@ -17,7 +17,8 @@ pub fn without_effect(config: &Config) -> Vec<String> {
         ("sms.fallback", has_fallback(&config.sms)),
     ]
     .into_iter()
-    .filter_map(|(name, given)| given.then(|| name.to_owned()))
+    .filter(|(_, given)| *given)
+    .map(|(name, _)| name.to_owned())
     .collect();
     let escalating = config.routes.iter().filter(|(_, route)| !route.escalate.is_empty());
     names.extend(escalating.map(|(event_type, _)| join(&join("routes", event_type), "escalate")));

@@ -33,7 +33,10 @@ impl Hold {
                 assert!(given("HERALD_TEST_POSTGRES_URL").starts_with("postgres"));
                 let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
                 tokio::spawn(connection);
-                client.batch_execute("BEGIN; LOCK TABLE domain_events IN ACCESS EXCLUSIVE MODE").await.unwrap();
+                client
+                    .batch_execute("BEGIN; LOCK TABLE domain_events IN ACCESS EXCLUSIVE MODE")
+                    .await
+                    .unwrap();
                 Self::Postgres(client)
             }
         }

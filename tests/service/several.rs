@@ -101,5 +101,6 @@ async fn one_that_stops_leaves_its_share_at_once() {
     })
     .await;
     other.stop().await;
-    wait_until(Duration::from_secs(30), "all of it", async || (holders(&one).await == [64]).then_some(())).await;
+    wait_until(Duration::from_secs(30), "all of it", async || (holders(&one).await == [64]).then_some(()))
+        .await;
 }

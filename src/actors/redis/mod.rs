@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use serde::Serialize;
 
 pub use server::{RedisError, Server};
-pub use subscriber::RedisSubscriber;
+pub(super) use subscriber::RedisSubscriber;
 
 /// The channels that events are published on: `events:<aggregateType>`.
 pub(super) const PREFIX: &str = "events:";

@@ -36,7 +36,7 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// The actor.
-pub struct RedisSubscriber {
+pub(in crate::actors) struct RedisSubscriber {
     instance: Arc<Instance>,
     server: Server,
     counts: Arc<BusCounts>,
@@ -48,7 +48,7 @@ pub struct RedisSubscriber {
 
 impl RedisSubscriber {
     /// A subscriber to this server.
-    pub fn new(
+    pub(in crate::actors) fn new(
         instance: Arc<Instance>,
         server: Server,
         counts: Arc<BusCounts>,

@@ -237,7 +237,7 @@ fn template_failed(delivery: &ClaimedDelivery, error: String) -> DeliveryOutcome
 
 /// What becomes of a delivery whose sender was cut off. `started`: it may have been sent, so the
 /// attempt is `unknown`, and it is retried as a transient one is. Else it just waits again.
-pub fn interrupted(
+pub(in crate::actors) fn interrupted(
     held: &Holdings,
     started: bool,
     retry: &Retry,

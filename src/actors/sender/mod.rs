@@ -25,7 +25,7 @@ use crate::store::{Claim, ClaimedDelivery, DeliveryOutcome};
 use crate::supervision::SupervisedContext;
 use crate::templates::Templates;
 
-pub use attempt::interrupted;
+pub(super) use attempt::interrupted;
 
 /// How often a sender compares what it has in hand with what the database says that it holds.
 const COMPARE_EVERY: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ pub type Retries = Arc<dyn Fn(&str, Channel) -> Retry + Send + Sync>;
 
 /// What a sender works with.
 #[derive(Clone)]
-pub struct Equipment {
+pub(super) struct Equipment {
     /// This process.
     pub instance: Arc<Instance>,
     /// Its hand.
@@ -61,13 +61,13 @@ pub struct Equipment {
 
 /// Paces sends: one after the other, none saved up for a burst, since a provider counts in short
 /// windows.
-pub fn pace(per_second: f64) -> Option<Arc<DefaultDirectRateLimiter>> {
+pub(super) fn pace(per_second: f64) -> Option<Arc<DefaultDirectRateLimiter>> {
     let period = Duration::try_from_secs_f64(1.0 / per_second).ok()?;
     Some(Arc::new(RateLimiter::direct(Quota::with_period(period)?)))
 }
 
 /// The actor.
-pub struct Sender {
+pub(super) struct Sender {
     equipment: Equipment,
     life: i64,
     /// In hand and not started, by lane.
@@ -85,7 +85,7 @@ pub struct Sender {
 
 impl Sender {
     /// A sender with an empty hand; its life begins here.
-    pub fn new(equipment: Equipment) -> Self {
+    pub(super) fn new(equipment: Equipment) -> Self {
         let life = equipment.hand.begin_life();
         Self {
             equipment,
