@@ -73,13 +73,20 @@ type TakenSql = (Text, BigInt, BigInt, BigInt, Text);
 type TakenTuple = (String, i64, i64, i64, String);
 
 /// Up to `limit` deliveries of a channel that are due, upper lanes first; locked, but for those that
-/// another instance is about to take. `statement_timestamp()` is stable, so the index serves;
+/// another instance is about to take.
+///
+/// PostgreSQL looks at lane after lane, as long as rows are wanted: in each, those that are due stand at
+/// the beginning of the index. Over all lanes at once it would pass over everything that waits for later,
+/// such as a night's quiet hours. `statement_timestamp()` is stable, so the index serves;
 /// `clock_timestamp()` is not.
 fn due(channel: Channel, limit: i64) -> Statement<TakenSql> {
     Statement::new(
-        "SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state FROM deliveries
-         WHERE channel = ? AND state IN ('pending', 'retry', 'deferred') AND next_attempt_at <= statement_timestamp()
-         ORDER BY lane, next_attempt_at, notification_id LIMIT ? FOR UPDATE SKIP LOCKED",
+        "SELECT d.* FROM generate_series(0, 3) AS l(lane) CROSS JOIN LATERAL (
+             SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state FROM deliveries
+             WHERE channel = ? AND lane = l.lane AND state IN ('pending', 'retry', 'deferred')
+               AND next_attempt_at <= statement_timestamp()
+             ORDER BY next_attempt_at, notification_id LIMIT ? FOR UPDATE SKIP LOCKED) d
+         LIMIT $2",
         "SELECT notification_id, attempt, retries, cycle, state FROM deliveries
          WHERE channel = ? AND state IN ('pending', 'retry', 'deferred')
            AND next_attempt_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')

@@ -9,7 +9,8 @@ use herald::store::{
 };
 
 use crate::support::{
-    Db, attempted, born_claimed, event, first_outcome, handled, notified, outcome_of, pending,
+    Db, attempted, born_claimed, event, first_outcome, handled, notified, outcome_of, pending, pg_column,
+    stranger,
 };
 
 /// The tables that grow with the bank's history.
@@ -63,7 +64,7 @@ const HISTORY: &str = "
     INSERT INTO accounts (number, user_id) SELECT 'h-' || n, n FROM generate_series(1, 50000) n;";
 
 /// A round of everything that Herald does all day.
-async fn round(db: &Db, store: &Store, epoch: i64, round: usize, size: usize) {
+async fn round(store: &Store, epoch: i64, round: usize, size: usize) {
     let claim = Claim { epoch, life: 1 };
     let new: Vec<_> = (0..size).map(|n| vec![event(&format!("n-{round}-{n}"))]).collect();
     store.append(new.clone()).await.unwrap();
@@ -140,12 +141,11 @@ async fn round(db: &Db, store: &Store, epoch: i64, round: usize, size: usize) {
     let letters = store.dead_letters(DeadLetterFilter::default(), None, 20).await.unwrap();
     store.resolve_dead_letters(epoch, letters, false).await.unwrap();
     store.contacts(vec![1, 2, 3]).await.unwrap();
-    let _ = db;
 }
 
 async fn reads_nothing_through(db: &Db, store: Store, epoch: i64, rounds: usize, size: usize) {
     for n in 0..rounds {
-        round(db, &store, epoch, n, size).await;
+        round(&store, epoch, n, size).await;
     }
     let rows = rounds * (size + 1);
     let seq = counters(db, store, "seq_tup_read").await;
@@ -158,6 +158,33 @@ async fn reads_nothing_through(db: &Db, store: Store, epoch: i64, rounds: usize,
         let bound = i64::try_from(rows).unwrap() * 15 + 2_000;
         assert!(index[table] < bound, "{table}: {} rows by index, of {bound}", index[table]);
     }
+}
+
+/// A night's quiet hours: what waits for the morning is not looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_later_costs_a_claim_nothing() {
+    let db = Db::postgres().await;
+    let epoch = db.instance().await;
+    db.append((0..10).map(|n| event(&format!("e-{n}")))).await;
+    db.notify(epoch, &pending(&[Channel::Sms])).await;
+    db.run(
+        "INSERT INTO deliveries (notification_id, channel, lane, state, next_attempt_at)
+         SELECT 'later-' || n, 'sms', n % 4, 'deferred', now() + interval '8 hours' FROM generate_series(1, 100000) n",
+    )
+    .await;
+    db.run("VACUUM ANALYZE deliveries").await;
+    let client = stranger(db.config()).await;
+    let blocks =
+        "SELECT sum(idx_blks_hit + idx_blks_read) FROM pg_statio_user_tables WHERE relname = 'deliveries'";
+    client.batch_execute("SELECT pg_stat_reset()").await.unwrap();
+    let store = db.rival();
+    assert_eq!(store.claim(Channel::Sms, Claim { epoch, life: 1 }, 100).await.unwrap().len(), 10);
+    for _ in 0..9 {
+        assert!(store.claim(Channel::Sms, Claim { epoch, life: 1 }, 100).await.unwrap().is_empty());
+    }
+    counters(&db, store, "seq_scan").await;
+    let read: i64 = pg_column(&client, blocks).await[0].parse().unwrap();
+    assert!(read < 1_000, "ten claims read {read} blocks of indexes");
 }
 
 /// Plans are made for each connection, and kept: those of a new database must be good for a large one.

@@ -31,7 +31,7 @@ async fn adds_up(db: &Db) {
     let ended = "state NOT IN ('pending', 'sending', 'retry', 'deferred')";
     let counted =
         "SELECT channel || ' ' || state || ' ' || sum(n) AS v FROM delivery_stats GROUP BY channel, state
-         HAVING sum(n) <> 0 ORDER BY 1";
+                   HAVING sum(n) <> 0 ORDER BY 1";
     let there = format!(
         "SELECT v FROM (SELECT channel || ' ' || state || ' ' || count(*) AS v FROM deliveries WHERE {ended}
              GROUP BY channel, state

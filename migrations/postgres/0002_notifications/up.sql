@@ -1,5 +1,6 @@
 -- What one event means to one recipient. `open`, `retry`, `sent`, `failed` count its deliveries and
--- are changed by deltas; `status` follows from them. `id` sorts as the events were stored.
+-- are changed by deltas; `status` follows from them. `id` sorts as the events were stored. The fill factor
+-- leaves room for updates that change no status: they are HOT.
 CREATE TABLE notifications (
     id             TEXT         COLLATE "C" PRIMARY KEY,
     event_id       VARCHAR(50)  COLLATE "C" NOT NULL,
@@ -21,12 +22,13 @@ CREATE TABLE notifications (
     created_at     TIMESTAMPTZ  NOT NULL DEFAULT statement_timestamp(),
     updated_at     TIMESTAMPTZ  NOT NULL DEFAULT statement_timestamp(),
     UNIQUE (event_id, user_id)
-) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX notifications_user ON notifications (user_id, id);
 CREATE INDEX notifications_attention ON notifications (status, id) WHERE status IN ('PENDING', 'RETRY', 'PARTIAL', 'FAILED');
 
 -- One notification on one channel. While it is `sending`, epoch, life and attempt are its claim:
--- only who holds all three may record what came of it.
+-- only who holds all three may record what came of it. Its state decides in which partial index it is, so
+-- that no change of it is HOT, and no room is left for one.
 CREATE TABLE deliveries (
     notification_id  TEXT        COLLATE "C" NOT NULL,
     channel          TEXT        COLLATE "C" NOT NULL,
@@ -47,7 +49,7 @@ CREATE TABLE deliveries (
     sent_at          TIMESTAMPTZ,
     updated_at       TIMESTAMPTZ NOT NULL DEFAULT statement_timestamp(),
     PRIMARY KEY (notification_id, channel)
-) WITH (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02);
+) WITH (autovacuum_vacuum_scale_factor = 0.02);
 CREATE INDEX deliveries_waiting ON deliveries (channel, lane, next_attempt_at, notification_id)
     WHERE state IN ('pending', 'retry', 'deferred');
 CREATE INDEX deliveries_claimed ON deliveries (claim_epoch, channel) WHERE state = 'sending';
