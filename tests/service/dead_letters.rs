@@ -160,8 +160,18 @@ async fn an_operator_puts_dead_letters_back(db: Db) {
     let messages = api.all("/v1/sandbox/messages").await;
     assert_eq!(messages.iter().filter(|message| message["channel"] == "sms").count(), 4, "each once");
     api.post("/v1/notifications/none/retry", &json!({})).await.problem(404);
-    let bad = api.post("/v1/dead-letters/retry", &json!({})).await;
-    assert!([400, 422].contains(&bad.status), "neither ids nor a filter: {}", bad.text);
+    for path in ["/v1/dead-letters/retry", "/v1/dead-letters/discard"] {
+        api.post(path, &json!({})).await.problem(400);
+        let filter = json!({"channel": "fax", "from": "today", "colour": "red"});
+        let bad = api.post(path, &json!({"filter": filter})).await.problem(400);
+        let mut named = bad.pointers();
+        named.sort_unstable();
+        assert_eq!(named, ["/filter/channel", "/filter/colour", "/filter/from"], "all at once: {}", bad.text);
+    }
+    let bad = api.get("/v1/dead-letters?kind=foo&limit=0").await.problem(400);
+    let mut named = bad.pointers();
+    named.sort_unstable();
+    assert_eq!(named, ["/kind", "/limit"], "all at once: {}", bad.text);
 }
 
 async fn an_operator_gives_dead_letters_up(db: Db) {
