@@ -32,6 +32,8 @@ const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// An actor that blocks its thread for this long ends the process: nothing else can help.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
+/// A lease that no other instance can have passed.
+const NOBODY_ELSE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// How many of the sandbox's messages are kept.
 const SANDBOX_KEEP: i64 = 100_000;
 
@@ -205,7 +207,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
     };
     let outcome = runtime.tree.run_until(shutdown).await;
     // What this instance held is free for the others at once, and not only when its lease is over.
-    if let Err(error) = store.fence(config.dispatch.lease, Some(instance.epoch())).await {
+    if let Err(error) = store.fence(NOBODY_ELSE, Some(instance.epoch())).await {
         tracing::warn!(%error, "the end of this instance could not be noted; its lease will run out");
     }
     outcome?;
