@@ -63,6 +63,7 @@ pub(super) async fn make(equipment: &Equipment, delivery: ClaimedDelivery) -> De
     let mut outcome = concluded(equipment, &delivery, &made, &retry);
     outcome.segments = segments;
     outcome.template_version = Some(rendered.version);
+    note(&delivery, &outcome);
     outcome
 }
 
@@ -144,6 +145,22 @@ async fn send(
 /// What a provider said, as it can be stored and shown: one line, of a length that is read.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect()
+}
+
+/// Says what did not go well. The provider's words may quote an address: its code alone is logged.
+fn note(delivery: &ClaimedDelivery, outcome: &DeliveryOutcome) {
+    let failed = outcome.attempts.iter().find(|attempted| attempted.outcome != AttemptOutcome::Accepted);
+    let code = failed.and_then(|attempted| attempted.code.as_deref());
+    let (event_id, correlation_id) = (&delivery.event_id, delivery.correlation_id.as_deref());
+    match outcome.state {
+        DeliveryState::Retry => {
+            tracing::info!(delivery = %delivery.id, event_id, correlation_id, code, wait = ?outcome.wait, "a delivery is retried");
+        }
+        DeliveryState::Dead => {
+            tracing::warn!(delivery = %delivery.id, event_id, correlation_id, code, "a delivery is dead");
+        }
+        _ => {}
+    }
 }
 
 fn concluded(
