@@ -125,7 +125,6 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         )
     };
     let channels = channels(config, &sandbox)?;
-    let providers = channels.iter().map(|channel| (channel.channel, channel.provider.name())).collect();
     let metrics = install_metrics()?;
     let setup = Setup {
         instance: Arc::clone(&instance),
@@ -158,7 +157,6 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         serves_metrics: config.metrics.bind.is_none(),
         changes: runtime.changes.clone(),
         redis: config.redis.url.is_some().then(|| Arc::clone(&runtime.bus_counts)),
-        providers,
         tokens: Default::default(),
         dashboard: Dashboard::new(
             config.server.public_url.as_ref().map(|url| url.origin().ascii_serialization()),

@@ -72,16 +72,18 @@ impl Cursor {
                 [VERSION, b'p', position @ ..] => {
                     Some(Self::Position(i64::from_be_bytes(position.try_into().ok()?)))
                 }
-                [VERSION, b'i', id @ ..] => Some(Self::Id(String::from_utf8(id.to_vec()).ok()?)),
+                [VERSION, b'i', id @ ..] => {
+                    String::from_utf8(id.to_vec()).ok().filter(|id| !id.contains('\0')).map(Self::Id)
+                }
                 _ => None,
             }
         };
-        read().ok_or_else(|| {
-            FieldError::new(
-                "/cursor",
-                "is no cursor of this list: use `next_cursor` of its last page, or none",
-            )
-        })
+        read().ok_or_else(Self::not_given)
+    }
+
+    /// The error for a cursor that the list did not give.
+    pub fn not_given() -> FieldError {
+        FieldError::new("/cursor", "is no cursor of this list: use `next_cursor` of its last page, or none")
     }
 }
 

@@ -17,7 +17,6 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::broadcast;
 
 use crate::actors::{BusCounts, Ingest, Instance, NotificationsChanged};
-use crate::domain::Channel;
 use crate::supervision::Board;
 
 pub use auth::{Caller, login_secret};
@@ -42,8 +41,6 @@ pub struct Api {
     pub changes: broadcast::Sender<NotificationsChanged>,
     /// What goes over Redis, where one is configured.
     pub redis: Option<Arc<BusCounts>>,
-    /// What carries each channel, by name.
-    pub providers: Vec<(Channel, &'static str)>,
     /// Tokens that were looked up a moment ago.
     pub tokens: auth::TokenCache,
     /// What the dashboard's pages share.

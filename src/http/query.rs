@@ -100,10 +100,11 @@ impl Query {
     }
 
     /// Where the page begins, as `cursor=` says, in the list of this name.
-    pub(super) fn cursor(&mut self, list: &str) -> Option<Cursor> {
+    /// `read` takes the kind of cursor that the list gives; any other is one that it did not give.
+    pub(super) fn cursor<T>(&mut self, list: &str, read: impl FnOnce(Cursor) -> Option<T>) -> Option<T> {
         let text = self.text("cursor")?;
-        match Cursor::decode(list, &text) {
-            Ok(cursor) => Some(cursor),
+        match Cursor::decode(list, &text).and_then(|cursor| read(cursor).ok_or_else(Cursor::not_given)) {
+            Ok(place) => Some(place),
             Err(error) => {
                 self.errors.push(error);
                 None

@@ -84,6 +84,35 @@ pub struct DeliveryOutcome {
     pub gone_devices: Vec<String>,
 }
 
+impl DeliveryOutcome {
+    /// A claimed delivery in its next state, of which nothing more is to be told.
+    pub const fn of(
+        id: DeliveryId,
+        claim: Claim,
+        attempt: i64,
+        cycle: i64,
+        retries: i64,
+        state: DeliveryState,
+    ) -> Self {
+        Self {
+            id,
+            claim,
+            attempt,
+            cycle,
+            state,
+            reason: None,
+            retries,
+            wait: None,
+            provider: None,
+            reference: None,
+            segments: None,
+            template_version: None,
+            attempts: Vec::new(),
+            gone_devices: Vec::new(),
+        }
+    }
+}
+
 /// What a batch of outcomes led to.
 #[derive(Debug, Default)]
 pub struct Recorded {

@@ -3,6 +3,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use herald::domain::Cursor;
+
 use crate::harness::{Answer, Api, Db, Event, Herald, ingest, on_both};
 
 on_both!(bad_events, bad_recipients, bad_callers, forged_cursors);
@@ -191,6 +193,16 @@ async fn forged_cursors(db: Db) {
             let answer = refused(forged, api.get(&format!("/v1/{list}?cursor={forged}")).await);
             assert!(answer.text.contains("cursor"), "{list} {forged}: {}", answer.text);
         }
+    }
+    // A right checksum, and the wrong kind of place: whoever knows how can make one.
+    for (list, made) in [
+        ("events", Cursor::Id("x".to_owned())),
+        ("notifications", Cursor::Position(1)),
+        ("notifications", Cursor::Id("a\0".to_owned())),
+        ("dead-letters", Cursor::Position(1)),
+        ("dead-letters", Cursor::Id("yesterday x".to_owned())),
+    ] {
+        refused(list, api.get(&format!("/v1/{list}?cursor={}", made.encode(list))).await);
     }
     for (list, bad) in [("events", "limit=0"), ("events", "limit=x"), ("notifications", "status=HAPPY")] {
         let answer = refused(bad, api.get(&format!("/v1/{list}?{bad}")).await);

@@ -205,22 +205,8 @@ fn apply(outcome: &mut DeliveryOutcome, conclusion: Conclusion) {
 
 /// The delivery in another state, without an attempt.
 pub(super) fn unchanged(delivery: &ClaimedDelivery, state: DeliveryState) -> DeliveryOutcome {
-    DeliveryOutcome {
-        id: delivery.id.clone(),
-        claim: delivery.claim,
-        attempt: delivery.attempt,
-        cycle: delivery.cycle,
-        state,
-        reason: None,
-        retries: delivery.retries,
-        wait: None,
-        provider: None,
-        reference: None,
-        segments: None,
-        template_version: None,
-        attempts: Vec::new(),
-        gone_devices: Vec::new(),
-    }
+    let ClaimedDelivery { claim, attempt, cycle, retries, .. } = *delivery;
+    DeliveryOutcome::of(delivery.id.clone(), claim, attempt, cycle, retries, state)
 }
 
 fn ended(delivery: &ClaimedDelivery, state: DeliveryState, reason: &str) -> DeliveryOutcome {
@@ -261,22 +247,9 @@ pub(in crate::actors) fn interrupted(
     now: Instant,
     random: f64,
 ) -> DeliveryOutcome {
-    let mut outcome = DeliveryOutcome {
-        id: held.id.clone(),
-        claim: held.claim,
-        attempt: held.attempt,
-        cycle: held.cycle,
-        state: DeliveryState::Pending,
-        reason: None,
-        retries: held.retries,
-        wait: None,
-        provider: None,
-        reference: None,
-        segments: None,
-        template_version: None,
-        attempts: Vec::new(),
-        gone_devices: Vec::new(),
-    };
+    let Holdings { claim, attempt, cycle, retries, .. } = *held;
+    let mut outcome =
+        DeliveryOutcome::of(held.id.clone(), claim, attempt, cycle, retries, DeliveryState::Pending);
     if started {
         let error = "the sender was cut off: it may have been sent";
         outcome

@@ -33,7 +33,7 @@ pub(super) async fn list(
         ..DeadLetterFilter::default()
     };
     let limit = query.limit();
-    let after = query.cursor("dead-letters").and_then(|cursor| match cursor {
+    let after = query.cursor("dead-letters", |cursor| match cursor {
         Cursor::Id(id) => {
             id.split_once(' ').and_then(|(at, id)| Some((Instant::parse(at).ok()?, id.to_owned())))
         }

@@ -223,7 +223,7 @@ pub(super) async fn list(
         to: query.moment("to"),
     };
     let limit = query.limit();
-    let before = query.cursor("events").and_then(|cursor| match cursor {
+    let before = query.cursor("events", |cursor| match cursor {
         Cursor::Position(position) => Some(position),
         Cursor::Id(_) => None,
     });

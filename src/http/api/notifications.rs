@@ -50,7 +50,7 @@ pub(super) async fn list(
         id: None,
     };
     let limit = query.limit();
-    let before = query.cursor("notifications").and_then(|cursor| match cursor {
+    let before = query.cursor("notifications", |cursor| match cursor {
         Cursor::Id(id) => Some(NotificationId(id)),
         Cursor::Position(_) => None,
     });

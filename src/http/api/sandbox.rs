@@ -22,7 +22,7 @@ pub(super) async fn list(
     let event_id = query.text("event_id");
     let channel: Option<Channel> = query.word("channel");
     let limit = query.limit();
-    let before = query.cursor("sandbox").and_then(|cursor| match cursor {
+    let before = query.cursor("sandbox", |cursor| match cursor {
         Cursor::Position(position) => Some(position),
         Cursor::Id(_) => None,
     });
