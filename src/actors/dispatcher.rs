@@ -140,6 +140,7 @@ async fn open_events(
 async fn give_up(instance: &Instance, event: &QueuedEvent, reason: String) -> Round {
     tracing::error!(event_id = event.id, reason, "an event cannot be handled");
     let failed_event = HandledEvent {
+        ledger: None,
         position: event.position,
         id: event.id.clone(),
         partition: event.partition,

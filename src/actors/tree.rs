@@ -18,11 +18,14 @@ use super::event_writer::{EventWriter, Ingest};
 use super::instance::Instance;
 use super::janitor::Janitor;
 use super::live_feed::LiveFeed;
-use super::messages::{NotificationsChanged, ReleaseHand};
-use super::notifier::{Notifier, Rules};
+use super::messages::{DeferredDue, NotificationsChanged, ReleaseHand};
+use super::notifier::Notifier;
 use super::outcome_writer::OutcomeWriter;
+use super::rate_limiter::{RateLimiter, RateLimiters};
 use super::redis::{BusCounts, RedisSubscriber, Server as RedisServer};
+use super::releaser::Releaser;
 use super::retry_timer::RetryTimer;
+use super::rules::Rules;
 use super::sender::{Equipment, Retries, Sender, pace};
 use crate::domain::{Channel, NewEvent};
 use crate::providers::Provider;
@@ -68,6 +71,8 @@ pub struct Runtime {
     pub ingest: Ingest,
     /// The channels' senders, to be told to let go.
     pub senders: Vec<Recipient<ReleaseHand>>,
+    /// Takes up what was deferred.
+    pub releaser: Recipient<DeferredDue>,
     /// Changes of notifications, for those who watch.
     pub changes: broadcast::Sender<NotificationsChanged>,
     /// What goes over Redis.
@@ -95,6 +100,8 @@ const BACKOFF: Backoff = Backoff {
     max: Duration::from_secs(2),
     reset_after: Duration::from_secs(30),
 };
+/// Over how many actors the recipients' caps are spread.
+const RATE_LIMITERS: usize = 4;
 /// What the root bears: three supervisors' failures in five minutes.
 const ROOT_INTENSITY: Intensity = Intensity { max_restarts: 3, window: Duration::from_secs(300) };
 
@@ -149,12 +156,36 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         senders = senders.child(spec.backoff(BACKOFF))?;
     }
 
+    let limits_arbiter = new_arbiter(io)?.handle();
+    let (mut limits, mut shards) = (supervisor("limits"), Vec::new());
+    for shard in 0..RATE_LIMITERS {
+        let name = format!("rate_limiter_{shard}");
+        let (spec, limiter) = ChildSpec::worker(&name, &limits_arbiter, |_| RateLimiter::default());
+        limits = limits.child(spec.backoff(BACKOFF))?;
+        shards.push(limiter);
+    }
+    let limiters = RateLimiters(shards);
+
+    let (releaser_spec, releaser) = ChildSpec::worker("releaser", &core, {
+        let (instance, rules) = (Arc::clone(&instance), Arc::clone(&rules));
+        let (ring, publisher, feed) = (ring.clone(), publisher.clone(), feed.clone());
+        move |_| {
+            Releaser::new(
+                Arc::clone(&instance),
+                Arc::clone(&rules),
+                ring.clone(),
+                publisher.clone(),
+                feed.clone().recipient(),
+            )
+        }
+    });
     let (notifier_spec, notifier) = ChildSpec::worker("notifier", &core, {
         let (instance, rules) = (Arc::clone(&instance), Arc::clone(&rules));
         move |_| {
             Notifier::new(
                 Arc::clone(&instance),
                 Arc::clone(&rules),
+                limiters.clone(),
                 hand_over.clone(),
                 feed.clone().recipient(),
             )
@@ -171,7 +202,8 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
     let handling = supervisor("handling")
         .child(notifier_spec.backoff(BACKOFF))?
         .child(dispatcher_spec.backoff(BACKOFF))?
-        .child(timer_spec.backoff(BACKOFF))?;
+        .child(timer_spec.backoff(BACKOFF))?
+        .child(releaser_spec.backoff(BACKOFF))?;
 
     let ingress = new_arbiter(io)?.handle();
     let (janitor_spec, _) = ChildSpec::worker("janitor", &ingress, {
@@ -206,12 +238,14 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
     let root = Supervisor::new("herald", ROOT_INTENSITY)
         .child(records.into_spec())?
         .child(senders.into_spec())?
+        .child(limits.into_spec())?
         .child(handling.into_spec())?
         .child(intake.into_spec())?;
     Ok(Runtime {
         tree: Tree::new(root)?,
         ingest: Ingest::new(writer, instance.settings.writer_queue),
         senders: release,
+        releaser: releaser.recipient(),
         changes,
         bus_counts: counts,
         bus,

@@ -21,6 +21,7 @@ use crate::actors::{
 use crate::config::{Config, DatabaseUrl, without_effect};
 use crate::domain::{Channel, Scope, Scopes};
 use crate::http::{self, Api, Dashboard, login_secret};
+use crate::policy::Bank;
 use crate::providers::sandbox::{Behaviour, Sandbox};
 use crate::store::{Location, Login, MigrationMode, PostgresConfig, Store};
 use crate::supervision::{Observation, Stall, io_runtime, watch};
@@ -126,16 +127,11 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
     };
     let channels = channels(config, &sandbox)?;
     let metrics = install_metrics()?;
+    let rules = Arc::new(rules(config));
+    store.keep_rules(&rules.set.version, &rules.set.document).await?;
     let setup = Setup {
         instance: Arc::clone(&instance),
-        rules: Arc::new(Rules {
-            routes: Arc::new(config.routes.clone()),
-            subscriptions: Subscriptions::default(),
-            defaults: Defaults {
-                locale: config.defaults.locale.clone(),
-                time_zone: config.defaults.time_zone.name().to_owned(),
-            },
-        }),
+        rules: Arc::clone(&rules),
         templates,
         retries: retries(config),
         channels,
@@ -151,6 +147,8 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
     let api = web::Data::new(Api {
         instance: Arc::clone(&instance),
         ingest: runtime.ingest.clone(),
+        rules,
+        releaser: runtime.releaser.clone(),
         board,
         max_body: config.server.max_body.0,
         metrics,
@@ -211,6 +209,16 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
     outcome?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What is decided by.
+fn rules(config: &Config) -> Rules {
+    let bank = Bank { caps: config.caps.clone(), quiet_hours: config.quiet_hours.clone() };
+    let defaults = Defaults {
+        locale: config.defaults.locale.clone(),
+        time_zone: config.defaults.time_zone.name().to_owned(),
+    };
+    Rules::new(config.routes.clone(), bank, defaults, Subscriptions::default())
 }
 
 async fn register(config: &Config, store: &Store) -> Result<Arc<Instance>, CommandError> {

@@ -11,7 +11,7 @@
 //! | `macros` | a section: a struct whose fields are the keys |
 //! | `sections`, `limits`, `channels`, `sms`, `routes`, `retry` | the keys |
 //! | `secret` | values that are never shown |
-//! | `text` | durations and sizes |
+//! | `text` | sizes |
 //! | `effect` | settings that nothing follows yet |
 //! | `suggest` | the word that was meant |
 
@@ -39,7 +39,6 @@ pub use limits::{
     BatchLimits, EVENT_BYTES, EVENT_DEPTH, EVENTS_AT_ONCE, Limits, LiveFeedLimits, PAGE, WriterLimits,
 };
 pub use read::Size;
-pub use routes::{Cap, QuietHoursRule};
 pub use secret::{Secret, SecretUrl};
 pub use sections::{
     CoreBank, Database, DatabaseUrl, Defaults, Dispatch, Log, LogFormat, Metrics, Redis, Retention, Server,
@@ -56,8 +55,8 @@ use self::{
     routes::RouteKeys,
 };
 use crate::{
-    domain::Channel,
-    policy::{PUSH_FLOOR, Retry, Route, Routes},
+    domain::{Channel, QuietWindow},
+    policy::{Cap, PUSH_FLOOR, Retry, Route, Routes},
 };
 
 /// `config/default.toml`: every key with its meaning and its default.
@@ -89,7 +88,7 @@ pub struct Config {
     /// The bank's own frequency caps.
     pub caps: Vec<Cap>,
     /// The bank's own quiet hours.
-    pub quiet_hours: Vec<QuietHoursRule>,
+    pub quiet_hours: Vec<QuietWindow>,
     /// The bank's own templates.
     pub templates: Templates,
     /// The retries of what has none of its own; [`Config::retry_for`] knows which hold.
@@ -187,8 +186,8 @@ impl Config {
         let push = root.field::<PushKeys>("push", None);
         let sms = root.field::<SmsKeys>("sms", None);
         let routes = root.field::<std::collections::BTreeMap<String, RouteKeys>>("routes", None);
-        let caps = root.field::<Vec<Cap>>("caps", None);
-        let quiet_hours = root.field("quiet_hours", None);
+        let caps = root.field::<Vec<routes::CapKeys>>("caps", None);
+        let quiet_hours = root.field::<Vec<routes::QuietHoursKeys>>("quiet_hours", None);
         let templates = root.field("templates", None);
         let retry = root.field::<RetryKeys>("retry", None);
         let (retention, log) = (root.field("retention", None), root.field("log", None));
@@ -206,9 +205,9 @@ impl Config {
         });
         let sms = sms.and_then(|keys| keys.resolve("sms", &global, problems));
         let routes = routes.map(|keys| routes::resolve(keys, &global, problems));
-        if let (Some(caps), Some(routes)) = (&caps, &routes) {
-            routes::check_categories(caps, routes, problems);
-        }
+        let caps =
+            caps.zip(routes.as_ref()).map(|(keys, routes)| routes::resolve_caps(keys, routes, problems));
+        let quiet_hours = quiet_hours.map(|keys| routes::resolve_quiet_hours(keys, problems));
         Some(Self {
             server: server?,
             tls: tls?,

@@ -13,8 +13,11 @@ use super::{
     tree::{Node, join},
 };
 use crate::{
-    domain::{Channel, Lane},
-    policy::{Escalation, Mode, OverCap, QuietHours, Retry, Route, Routes},
+    domain::{
+        Channel, Lane, Preferences, QuietWindow,
+        preferences::{never_ends, parse_day, parse_time},
+    },
+    policy::{Cap, Escalation, Mode, OverCap, QuietHours, Retry, Route, Routes},
 };
 
 section! {
@@ -60,7 +63,7 @@ section! {
 
 section! {
     /// A frequency cap of the bank: how many messages one recipient may get in a sliding window.
-    pub struct Cap {
+    pub(super) struct CapKeys {
         /// The channel that it counts; `None`: all together.
         pub channel: Option<Channel>,
         /// The category that it counts; `None`: all together.
@@ -75,7 +78,7 @@ section! {
 
 section! {
     /// Quiet hours of the bank, in the recipient's own time zone.
-    pub struct QuietHoursRule {
+    pub(super) struct QuietHoursKeys {
         /// The days on which they begin; empty: every day.
         pub days: Vec<Weekday>,
         /// When they begin.
@@ -90,15 +93,8 @@ read_by_from_str!(Channel, Lane, QuietHours, OverCap, Mode);
 
 impl Read for Weekday {
     fn read(node: Node, at: &str, problems: &mut Problems) -> Option<Self> {
-        from_text(node, at, problems, |text| match text {
-            "mon" => Ok(Self::Mon),
-            "tue" => Ok(Self::Tue),
-            "wed" => Ok(Self::Wed),
-            "thu" => Ok(Self::Thu),
-            "fri" => Ok(Self::Fri),
-            "sat" => Ok(Self::Sat),
-            "sun" => Ok(Self::Sun),
-            _ => Err(found("expected mon, tue, wed, thu, fri, sat or sun", text)),
+        from_text(node, at, problems, |text| {
+            parse_day(text).ok_or_else(|| found("expected mon, tue, wed, thu, fri, sat or sun", text))
         })
     }
 }
@@ -106,11 +102,7 @@ impl Read for Weekday {
 impl Read for NaiveTime {
     fn read(node: Node, at: &str, problems: &mut Problems) -> Option<Self> {
         from_text(node, at, problems, |text| {
-            let is_plain = text.len() == 5;
-            Self::parse_from_str(text, "%H:%M")
-                .ok()
-                .filter(|_| is_plain)
-                .ok_or_else(|| found("expected a time of day such as 22:00", text))
+            parse_time(text).ok_or_else(|| found("expected a time of day such as 22:00", text))
         })
     }
 }
@@ -151,8 +143,29 @@ fn in_order(keys: &[EscalationKeys]) -> Vec<Escalation> {
     escalate
 }
 
+/// The bank's caps as policy reads them.
+pub(super) fn resolve_caps(keys: Vec<CapKeys>, routes: &Routes, problems: &mut Problems) -> Vec<Cap> {
+    let cap = |keys: CapKeys| {
+        let CapKeys { channel, category, limit, window } = keys;
+        Cap { channel, category, flood: None, shadow: false, limit, window }
+    };
+    let caps: Vec<Cap> = keys.into_iter().map(cap).collect();
+    check_categories(&caps, routes, problems);
+    caps
+}
+
+/// The bank's quiet hours as policy reads them.
+pub(super) fn resolve_quiet_hours(keys: Vec<QuietHoursKeys>, problems: &mut Problems) -> Vec<QuietWindow> {
+    let window = |keys: QuietHoursKeys| QuietWindow { days: keys.days, from: keys.from, to: keys.to };
+    let windows: Vec<QuietWindow> = keys.into_iter().map(window).collect();
+    if never_ends(&windows) {
+        problems.at("quiet_hours", "together they leave no minute of the week: they would never end");
+    }
+    windows
+}
+
 /// A cap for a category that no route has would never count: it is a slip.
-pub(super) fn check_categories(caps: &[Cap], routes: &Routes, problems: &mut Problems) {
+fn check_categories(caps: &[Cap], routes: &Routes, problems: &mut Problems) {
     let mut categories: Vec<&str> = routes.iter().map(|(_, route)| route.category.as_str()).collect();
     categories.sort_unstable();
     categories.dedup();
@@ -222,16 +235,16 @@ fn check_route(route: &RouteKeys, at: &str, problems: &mut Problems) {
     }
 }
 
-fn check_cap(cap: &Cap, at: &str, problems: &mut Problems) {
+fn check_cap(cap: &CapKeys, at: &str, problems: &mut Problems) {
     if cap.limit == 0 {
         problems.at(join(at, "limit"), "expected at least 1");
     }
-    if cap.window.is_zero() {
-        problems.at(join(at, "window"), "expected more than 0s");
+    if cap.window.is_zero() || cap.window > Preferences::LONGEST_WINDOW {
+        problems.at(join(at, "window"), "expected more than 0s and at most 31d");
     }
 }
 
-fn check_quiet_hours(rule: &QuietHoursRule, at: &str, problems: &mut Problems) {
+fn check_quiet_hours(rule: &QuietHoursKeys, at: &str, problems: &mut Problems) {
     if rule.from == rule.to {
         problems.at(join(at, "to"), "the same as `from`: quiet hours have a length");
     }

@@ -16,7 +16,7 @@ use actix_web::{App, HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::broadcast;
 
-use crate::actors::{BusCounts, Ingest, Instance, NotificationsChanged};
+use crate::actors::{BusCounts, DeferredDue, Ingest, Instance, NotificationsChanged, Rules};
 use crate::supervision::Board;
 
 pub use auth::{Caller, login_secret};
@@ -29,6 +29,10 @@ pub struct Api {
     pub instance: Arc<Instance>,
     /// The door for events.
     pub ingest: Ingest,
+    /// What is decided by.
+    pub rules: Arc<Rules>,
+    /// Tells that deferred deliveries may be due.
+    pub releaser: actix::Recipient<DeferredDue>,
     /// The supervision tree.
     pub board: Board,
     /// The largest request body, in bytes.
@@ -82,6 +86,16 @@ pub fn serve_metrics(bind: SocketAddr, api: web::Data<Api>) -> std::io::Result<S
 }
 
 impl Api {
+    /// Whether nobody can opt out of a type.
+    fn is_mandatory(&self, kind: &str) -> bool {
+        self.rules.routes.get(kind).is_some_and(|route| route.mandatory)
+    }
+
+    /// Tells that deferred deliveries may be due.
+    fn deferred_due(&self) {
+        self.releaser.do_send(DeferredDue);
+    }
+
     /// Reads what operators have set at once, and not only at the janitor's next look.
     async fn follow_controls(&self) -> Result<(), Problem> {
         let controls = self.instance.store.controls().await?;

@@ -94,6 +94,12 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
     }
 
+    /// 412: it has changed since the caller has seen it (RFC 9110 §13.1.1).
+    pub fn precondition_failed() -> Self {
+        let detail = "it has changed since the version that If-Match names: read it again";
+        Self::new(StatusCode::PRECONDITION_FAILED, "precondition-failed", "It has changed", detail)
+    }
+
     /// 408.
     pub fn slow() -> Self {
         let detail = "the request's body did not arrive in time";

@@ -1,14 +1,29 @@
 //! Rules: pure functions from an event, a recipient and the time to what is to be done, with the
 //! reasons in the result.
 
+mod caps;
 mod conclude;
 mod decide;
+mod digest;
+mod ledger;
+mod quiet;
 mod recipient;
 mod retry;
 mod route;
+mod rule_set;
+mod step;
 
+pub use caps::{Cap, FLOOD_WINDOW, NEVER_FLOODS, Spent, Standing, caps_of};
 pub use conclude::{Conclusion, Past, Try, conclude};
-pub use decide::{EXPIRED, NO_CONTACT, Plan, Reach, SHADOW, Verdict, decide};
+pub use decide::{
+    Bank, DIGEST, ESCALATION, EXPIRED, FLOOD_CAP, FREQUENCY_CAP, NO_CONTACT, NOT_NEEDED, OPTED_OUT, Plan,
+    QUIET_HOURS, Question, Reach, SHADOW, Verdict, ask_again, decide, decide_again,
+};
+pub use digest::{Digest, Total};
+pub use ledger::{Record, about_event};
+pub use quiet::quiet_until;
 pub use recipient::{accounts_of, owner_learned, recipient_of};
 pub use retry::{PUSH_FLOOR, Retry};
 pub use route::{Escalation, Mode, OverCap, QuietHours, Route, Routes};
+pub use rule_set::{RuleSet, rule_set};
+pub use step::{Answer, Step};

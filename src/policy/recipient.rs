@@ -20,13 +20,14 @@ fn aggregate(event: &NewEvent) -> String {
     format!("aggregate:{}", event.aggregate_id)
 }
 
-/// The first that gives a positive integer: what the route points at, `payload.userId`, the known
-/// owner of the account, the aggregate where it is a user, `metadata.userId`.
+/// The first that gives a positive integer, and which that was: what the route points at,
+/// `payload.userId`, the known owner of the account, the aggregate where it is a user,
+/// `metadata.userId`.
 pub fn recipient_of(
     event: &NewEvent,
     pointer: Option<&str>,
     owner: impl Fn(&str) -> Option<i64>,
-) -> Option<i64> {
+) -> Option<(i64, &'static str)> {
     let by_route = || match pointer? {
         "/aggregateId" => event.aggregate_id.parse().ok(),
         pointer => integer(at(event, pointer)),
@@ -34,13 +35,12 @@ pub fn recipient_of(
     let by_payload = || integer(event.payload.get("/userId"));
     let by_account = || accounts_of(event).iter().find_map(|number| owner(number));
     let by_aggregate = || (event.aggregate_type == "user").then(|| event.aggregate_id.parse().ok()).flatten();
-    let positive = |id: &i64| *id > 0;
-    by_route()
-        .filter(positive)
-        .or_else(|| by_payload().filter(positive))
-        .or_else(|| by_account().filter(positive))
-        .or_else(|| by_aggregate().filter(positive))
-        .or_else(|| event.user_id.filter(positive))
+    let positive = |id: Option<i64>, rule| id.filter(|id| *id > 0).map(|id| (id, rule));
+    positive(by_route(), "the route's pointer")
+        .or_else(|| positive(by_payload(), "payload.userId"))
+        .or_else(|| positive(by_account(), "the account's owner"))
+        .or_else(|| positive(by_aggregate(), "aggregateId"))
+        .or_else(|| positive(event.user_id, "metadata.userId"))
 }
 
 /// The owner that an event tells of each account: `account.created` with both `payload.userId` and

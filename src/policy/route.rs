@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::Retry;
-use crate::domain::{Channel, Lane, words};
+use crate::domain::{Channel, Instant, Lane, words};
 
 words! {
     /// What becomes of a delivery that comes due in the quiet hours.
@@ -80,6 +80,20 @@ pub struct Route {
     pub mode: Mode,
     /// Its own retries; else those of the channel.
     pub retry: Option<Retry>,
+}
+
+impl Route {
+    /// After this a message is of no use. Counted from the earlier of the event's own time and its storing,
+    /// so that a publisher's wrong clock cannot prolong it.
+    pub fn expires_at(&self, happened_at: Instant, stored_at: Instant) -> Option<Instant> {
+        self.expires_after.map(|after| happened_at.min(stored_at).plus(after))
+    }
+
+    /// Whether a channel is one of its own, or one that it escalates to.
+    pub fn reaches_by(&self, channel: Channel) -> bool {
+        self.channels.contains(&channel)
+            || self.escalate.iter().any(|escalation| escalation.channel == channel)
+    }
 }
 
 /// The routes by type of event.

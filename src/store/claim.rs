@@ -67,10 +67,14 @@ pub struct ClaimedDelivery {
     pub done_devices: Vec<String>,
     /// Whether a device has accepted it.
     pub accepted: bool,
+    /// Whether its route was in shadow mode when it was decided on: everything but the send.
+    pub shadow: bool,
+    /// What it tells of others, beside itself: JSON.
+    pub digest: Option<String>,
 }
 
-type TakenSql = (Text, BigInt, BigInt, BigInt, Text);
-type TakenTuple = (String, i64, i64, i64, String);
+type TakenSql = (Text, BigInt, BigInt, BigInt, Text, Nullable<Text>);
+pub(super) type TakenTuple = (String, i64, i64, i64, String, Option<String>);
 
 /// Up to `limit` deliveries of a channel that are due, upper lanes first; locked, but for those that
 /// another instance is about to take.
@@ -82,13 +86,13 @@ type TakenTuple = (String, i64, i64, i64, String);
 fn due(channel: Channel, limit: i64) -> Statement<TakenSql> {
     Statement::new(
         "SELECT d.* FROM generate_series(0, 3) AS l(lane) CROSS JOIN LATERAL (
-             SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state FROM deliveries
-             WHERE channel = ? AND lane = l.lane AND state IN ('pending', 'retry', 'deferred')
+             SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state, digest FROM deliveries
+             WHERE channel = ? AND lane = l.lane AND state IN ('pending', 'retry')
                AND next_attempt_at <= statement_timestamp()
              ORDER BY next_attempt_at, notification_id LIMIT ? FOR UPDATE SKIP LOCKED) d
          LIMIT $2",
-        "SELECT notification_id, attempt, retries, cycle, state FROM deliveries
-         WHERE channel = ? AND state IN ('pending', 'retry', 'deferred')
+        "SELECT notification_id, attempt, retries, cycle, state, digest FROM deliveries
+         WHERE channel = ? AND state IN ('pending', 'retry')
            AND next_attempt_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
          ORDER BY lane, next_attempt_at, notification_id LIMIT ?",
         vec![Bind::Text(channel.to_string()), Bind::BigInt(limit)],
@@ -125,6 +129,7 @@ type DetailSql = (
     Nullable<Text>,
     Nullable<Text>,
     Nullable<Moment>,
+    BigInt,
 );
 type DetailTuple = (
     String,
@@ -142,16 +147,18 @@ type DetailTuple = (
     Option<String>,
     Option<String>,
     Option<Instant>,
+    i64,
 );
 
 fn details(ids: Bind) -> Statement<DetailSql> {
     Statement::new(
         "SELECT n.id, n.lane::bigint, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload::text,
-                n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at
+                n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at,
+                n.shadow::int::bigint
          FROM notifications n CROSS JOIN LATERAL (SELECT * FROM domain_events WHERE id = n.event_id LIMIT 1) e
          WHERE n.id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
         "SELECT n.id, n.lane, e.id, e.type, e.timestamp, e.aggregate_id, e.aggregate_type, e.payload,
-                n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at
+                n.correlation_id, n.user_id, n.template, n.name, n.locale, n.time_zone, n.expires_at, n.shadow
          FROM notifications n JOIN domain_events e ON e.id = n.event_id
          WHERE n.id IN (SELECT value FROM json_each(?))",
         vec![ids],
@@ -209,7 +216,7 @@ impl Store {
         let statement = Statement::<(Text, Nullable<Moment>)>::same(
             "SELECT c.channel, (SELECT d.next_attempt_at FROM deliveries d
                                 WHERE d.channel = c.channel AND d.lane = l.lane
-                                  AND d.state IN ('pending', 'retry', 'deferred')
+                                  AND d.state IN ('pending', 'retry')
                                 ORDER BY d.next_attempt_at LIMIT 1)
              FROM (SELECT 'push' AS channel UNION ALL SELECT 'email' UNION ALL SELECT 'sms') c,
                   (SELECT 0 AS lane UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) l",
@@ -227,9 +234,9 @@ impl Store {
     /// Transient ones only.
     pub async fn held_by(&self, channel: Channel, claim: Claim) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let statement = Statement::<TakenSql>::new(
-            "SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state FROM deliveries
+            "SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state, digest FROM deliveries
              WHERE state = 'sending' AND channel = ? AND claim_epoch = ? AND claim_life = ?",
-            "SELECT notification_id, attempt, retries, cycle, state FROM deliveries
+            "SELECT notification_id, attempt, retries, cycle, state, digest FROM deliveries
              WHERE state = 'sending' AND channel = ? AND claim_epoch = ? AND claim_life = ?",
             vec![Bind::Text(channel.to_string()), Bind::BigInt(claim.epoch), Bind::BigInt(claim.life)],
         );
@@ -256,7 +263,7 @@ impl Store {
             found.into_iter().map(|row| (row.0.clone(), row)).collect();
         let mut claimed: Vec<ClaimedDelivery> = taken
             .into_iter()
-            .filter_map(|(id, attempt, retries, cycle, _)| {
+            .filter_map(|(id, attempt, retries, cycle, _, digest)| {
                 let (
                     _,
                     lane,
@@ -273,6 +280,7 @@ impl Store {
                     locale,
                     time_zone,
                     expires_at,
+                    shadow,
                 ) = found.remove(&id)?;
                 let tried = devices.remove(&id).unwrap_or_default();
                 Some(ClaimedDelivery {
@@ -295,6 +303,8 @@ impl Store {
                     locale,
                     time_zone,
                     expires_at,
+                    shadow: shadow != 0,
+                    digest,
                     contacts: contacts.get(&user_id).cloned(),
                     accepted: tried.iter().any(|(_, outcome, _)| outcome == "accepted"),
                     done_devices: tried

@@ -6,6 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::claim::TakenTuple;
 use super::{Bind, Statement, Store, StoreError, rows, word};
 use crate::domain::{Device, Platform};
 
@@ -79,7 +80,7 @@ impl Store {
     /// attempts and the cycle of each.
     pub(super) async fn tried_devices(
         &self,
-        taken: &[(String, i64, i64, i64, String)],
+        taken: &[TakenTuple],
     ) -> Result<HashMap<String, Vec<(String, String, i64)>>, StoreError> {
         let ids: Vec<&str> = taken.iter().filter(|row| row.1 > 1).map(|row| row.0.as_str()).collect();
         let mut devices: HashMap<String, Vec<_>> = HashMap::new();

@@ -55,6 +55,10 @@ pub enum StoreError {
     #[error("this instance has lost its lease")]
     Fenced,
 
+    /// What is to be changed has changed meanwhile. Permanent: read it again.
+    #[error("it has changed meanwhile")]
+    Stale,
+
     /// A migration failed. Permanent.
     #[error("migration failed")]
     Migration(#[source] Source),
@@ -72,11 +76,12 @@ impl StoreError {
     /// wrong "permanent" would discard an event.
     pub fn is_transient(&self) -> bool {
         use StoreError::{
-            Busy, Config, Conflicts, Database, Deadline, Fenced, Invalid, Migration, Refused, Unavailable,
+            Busy, Config, Conflicts, Database, Deadline, Fenced, Invalid, Migration, Refused, Stale,
+            Unavailable,
         };
         match self {
             Unavailable(_) | Busy(_) | Deadline(_) | Database(_) => true,
-            Invalid { .. } | Refused(_) | Config(_) | Migration(_) | Conflicts(_) | Fenced => false,
+            Invalid { .. } | Refused(_) | Config(_) | Migration(_) | Conflicts(_) | Fenced | Stale => false,
         }
     }
 

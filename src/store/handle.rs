@@ -6,6 +6,8 @@ use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
+use super::caps::{self, ALL_CHANNELS, CapQuestion, GrantRow, Granted};
+use super::decisions::{DecisionRow, LedgerEntry, insert_decisions};
 use super::recipients::{self, UserRow};
 use super::stats::{self, StatRow};
 use super::{Bind, Claim, Statement, Store, StoreError, rows, transaction};
@@ -31,6 +33,8 @@ pub struct HandledEvent {
     pub owners: Vec<(String, i64)>,
     /// A recipient that it introduces, unless one with this id is known.
     pub introduces: Option<Recipient>,
+    /// What the ledger keeps of it.
+    pub ledger: Option<LedgerEntry>,
 }
 
 /// A notification to make.
@@ -59,6 +63,16 @@ pub struct NewNotification {
     pub name: Option<String>,
     /// After this it is of no use.
     pub expires_at: Option<Instant>,
+    /// Whether its route is in shadow mode: everything but the send.
+    pub shadow: bool,
+    /// The variant of its template, where it has any.
+    pub variant: Option<String>,
+    /// The category, for the caps.
+    #[serde(skip)]
+    pub category: String,
+    /// Whether the flood cap let it through.
+    #[serde(skip)]
+    pub flood_granted: bool,
     /// One for each channel.
     #[serde(skip)]
     pub deliveries: Vec<NewDelivery>,
@@ -77,6 +91,10 @@ pub struct NewDelivery {
     pub not_before: Option<Instant>,
     /// For `sending`: who holds it.
     pub claim: Option<Claim>,
+    /// Whether a frequency cap let it through.
+    pub granted: bool,
+    /// For one that is deferred until it is told with others: what it shares with them.
+    pub digest_key: Option<String>,
 }
 
 fn rank<S: serde::Serializer>(lane: &Lane, serializer: S) -> Result<S::Ok, S::Error> {
@@ -105,6 +123,7 @@ struct DeliveryRow<'a> {
     attempt: i64,
     epoch: Option<i64>,
     life: Option<i64>,
+    digest_key: Option<&'a str>,
     at: Instant,
 }
 
@@ -130,14 +149,41 @@ impl Store {
         at: Instant,
         events: Vec<HandledEvent>,
     ) -> Result<HashSet<i64>, StoreError> {
-        let partitions: HashSet<i64> = events.iter().map(|event| event.partition).collect();
-        let positions: Vec<i64> = events.iter().map(|event| event.position).collect();
+        let places = events.iter().map(|event| (event.position, event.partition)).collect();
+        let (taken, ()) = self.handle_by(epoch, at, places, Vec::new(), |_| (events, ())).await?;
+        Ok(taken)
+    }
+
+    /// The same, where it is decided within the transaction: `decide` is given what the recipients that
+    /// `questions` are about were granted, under a lock that keeps others from granting them more until
+    /// this is committed. `places` are the positions and partitions of the events; without a question the
+    /// time is `at`, else the database's.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Fenced`] if one of the partitions is not held any more; transient ones.
+    pub async fn handle_by<T: Send + 'static>(
+        &self,
+        epoch: i64,
+        at: Instant,
+        places: Vec<(i64, i64)>,
+        questions: Vec<CapQuestion>,
+        decide: impl FnOnce(Granted) -> (Vec<HandledEvent>, T) + Send + 'static,
+    ) -> Result<(HashSet<i64>, T), StoreError> {
+        let partitions: HashSet<i64> = places.iter().map(|place| place.1).collect();
+        let positions: Vec<i64> = places.iter().map(|place| place.0).collect();
         transaction!(self, |conn| {
             let held: Vec<(i64,)> = hold(epoch, rows(&partitions)?).load(conn).await?;
             if held.len() < partitions.len() {
                 return Err(StoreError::Fenced);
             }
             dequeue(rows(&positions)?).execute(conn).await?;
+            let granted = match questions.is_empty() {
+                true => Granted { now: at, grants: Vec::new() },
+                false => caps::look(conn, &questions).await?,
+            };
+            let at = granted.now;
+            let (events, rest) = decide(granted);
             let closed: Vec<EventRow<'_>> = events.iter().map(event_row).collect();
             let taken: Vec<(i64,)> = close(rows(&closed)?).load(conn).await?;
             let taken: HashSet<i64> = taken.into_iter().map(|row| row.0).collect();
@@ -146,7 +192,7 @@ impl Store {
             for statement in writes(epoch, at, &open)? {
                 statement.execute(conn).await?;
             }
-            Ok(taken)
+            Ok((taken, rest))
         })
     }
 }
@@ -169,6 +215,17 @@ fn writes(epoch: i64, at: Instant, events: &[&HandledEvent]) -> Result<Vec<State
         statements.push(insert_notifications(rows(&made)?));
         statements.push(insert_deliveries(rows(&deliveries)?));
         statements.push(stats::add(epoch, rows(&counted)?));
+        let grants: Vec<GrantRow<'_>> =
+            notifications.iter().flat_map(|notification| grant_rows(at, notification)).collect();
+        if !grants.is_empty() {
+            let users: HashSet<i64> = grants.iter().map(|grant| grant.user_id).collect();
+            statements.push(caps::forget_old(rows(&users)?));
+            statements.push(caps::insert_grants(rows(&grants)?));
+        }
+    }
+    let decisions: Vec<DecisionRow<'_>> = events.iter().filter_map(|event| decision_row(at, event)).collect();
+    if !decisions.is_empty() {
+        statements.push(insert_decisions(rows(&decisions)?));
     }
     let work: Vec<_> = events
         .iter()
@@ -183,6 +240,33 @@ fn writes(epoch: i64, at: Instant, events: &[&HandledEvent]) -> Result<Vec<State
         statements.push(insert_failures(rows(&failures)?));
     }
     Ok(statements)
+}
+
+fn decision_row(at: Instant, event: &HandledEvent) -> Option<DecisionRow<'_>> {
+    event.ledger.as_ref().map(|LedgerEntry { user_id, rules, record }| DecisionRow {
+        position: event.position,
+        at,
+        channel: ALL_CHANNELS,
+        user_id: *user_id,
+        rules,
+        record,
+    })
+}
+
+/// The grants of a notification: of each delivery that a cap counted, and of the flood cap.
+fn grant_rows(at: Instant, notification: &NewNotification) -> impl Iterator<Item = GrantRow<'_>> {
+    let row = move |channel, flood| GrantRow {
+        notification_id: &notification.id,
+        channel,
+        user_id: notification.user_id,
+        category: &notification.category,
+        flood,
+        shadow: notification.shadow,
+        at,
+    };
+    let each = notification.deliveries.iter().filter(|delivery| delivery.granted);
+    let flood = notification.flood_granted.then(|| row(ALL_CHANNELS, Some(notification.event_type.as_str())));
+    each.map(move |delivery| row(delivery.channel.as_str(), None)).chain(flood)
 }
 
 fn event_row(event: &HandledEvent) -> EventRow<'_> {
@@ -221,6 +305,7 @@ fn notification_rows<'a>(
                 attempt: i64::from(delivery.claim.is_some()),
                 epoch: delivery.claim.map(|claim| claim.epoch),
                 life: delivery.claim.map(|claim| claim.life),
+                digest_key: delivery.digest_key.as_deref(),
                 at,
             });
         }
@@ -292,18 +377,18 @@ fn insert_failures(events: Bind) -> Statement {
 fn insert_notifications(notifications: Bind) -> Statement {
     Statement::new(
         "INSERT INTO notifications (id, event_id, event_type, user_id, lane, correlation_id, template, locale,
-             time_zone, name, expires_at, open, sent, failed, status, created_at, updated_at)
+             time_zone, name, expires_at, shadow, variant, open, sent, failed, status, created_at, updated_at)
          SELECT id, event_id, event_type, user_id, lane, correlation_id, template, locale, time_zone, name,
-             expires_at, open, sent, failed, status, at, at
+             expires_at, shadow, variant, open, sent, failed, status, at, at
          FROM json_to_recordset(?::json) AS r(id text, event_id text, event_type text, user_id bigint,
              lane smallint, correlation_id text, template text, locale text, time_zone text, name text,
-             expires_at timestamptz, open smallint, sent smallint, failed smallint, status text, at timestamptz)
+             expires_at timestamptz, shadow boolean, variant text, open smallint, sent smallint, failed smallint, status text, at timestamptz)
          ON CONFLICT DO NOTHING",
         "INSERT INTO notifications (id, event_id, event_type, user_id, lane, correlation_id, template, locale,
-             time_zone, name, expires_at, open, sent, failed, status, created_at, updated_at)
+             time_zone, name, expires_at, shadow, variant, open, sent, failed, status, created_at, updated_at)
          SELECT value->>'id', value->>'event_id', value->>'event_type', value->>'user_id', value->>'lane',
              value->>'correlation_id', value->>'template', value->>'locale', value->>'time_zone', value->>'name',
-             value->>'expires_at', value->>'open', value->>'sent', value->>'failed', value->>'status',
+             value->>'expires_at', value->>'shadow', value->>'variant', value->>'open', value->>'sent', value->>'failed', value->>'status',
              value->>'at', value->>'at'
          FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING",
         vec![notifications],
@@ -313,17 +398,18 @@ fn insert_notifications(notifications: Bind) -> Statement {
 fn insert_deliveries(deliveries: Bind) -> Statement {
     Statement::new(
         "INSERT INTO deliveries (notification_id, channel, lane, state, reason, not_before, next_attempt_at,
-             attempt, claim_epoch, claim_life, updated_at)
+             attempt, claim_epoch, claim_life, digest_key, updated_at)
          SELECT notification_id, channel, lane, state, reason, not_before, COALESCE(not_before, at), attempt,
-             epoch, life, at
+             epoch, life, digest_key, at
          FROM json_to_recordset(?::json) AS r(notification_id text, channel text, lane smallint, state text,
-             reason text, not_before timestamptz, attempt smallint, epoch bigint, life bigint, at timestamptz)
+             reason text, not_before timestamptz, attempt smallint, epoch bigint, life bigint,
+             digest_key text, at timestamptz)
          ON CONFLICT DO NOTHING",
         "INSERT INTO deliveries (notification_id, channel, lane, state, reason, not_before, next_attempt_at,
-             attempt, claim_epoch, claim_life, updated_at)
+             attempt, claim_epoch, claim_life, digest_key, updated_at)
          SELECT value->>'notification_id', value->>'channel', value->>'lane', value->>'state', value->>'reason',
              value->>'not_before', COALESCE(value->>'not_before', value->>'at'), value->>'attempt',
-             value->>'epoch', value->>'life', value->>'at'
+             value->>'epoch', value->>'life', value->>'digest_key', value->>'at'
          FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING",
         vec![deliveries],
     )

@@ -12,10 +12,13 @@
 
 mod append;
 mod attention;
+mod caps;
 mod checkout;
 mod claim;
 mod controls;
 mod dead_letters;
+mod decisions;
+mod deferred;
 mod devices;
 mod error;
 mod events;
@@ -25,6 +28,7 @@ mod instances;
 mod migrate;
 mod notifications;
 mod postgres;
+mod preferences;
 mod queue;
 mod recipients;
 mod reconcile;
@@ -55,9 +59,12 @@ use self::sqlite::Sqlite;
 use self::statement::{Bind, Statement};
 
 pub use append::{Appended, Conflict};
+pub use caps::{CapQuestion, Granted};
 pub use claim::{Claim, ClaimedDelivery};
 pub use controls::Controls;
 pub use dead_letters::{DeadLetter, DeadLetterFilter};
+pub use decisions::{Decision, LedgerEntry};
+pub use deferred::{DeferredDelivery, Release, Released, Sibling};
 pub use error::StoreError;
 pub use events::{EventFilter, EventRecord};
 pub use handle::{HandledEvent, NewDelivery, NewNotification};
@@ -66,6 +73,7 @@ pub use instances::Holdings;
 pub use migrate::Mode as MigrationMode;
 pub use notifications::{AttemptRecord, DeliveryRecord, NotificationFilter, NotificationRecord};
 pub use postgres::Config as PostgresConfig;
+pub use preferences::{Expected, StoredPreferences};
 pub use queue::QueuedEvent;
 pub use recipients::Contacts;
 pub use reconcile::Discrepancy;
@@ -206,12 +214,7 @@ impl Store {
     ///
     /// Transient ones only.
     pub async fn now(&self) -> Result<Instant, StoreError> {
-        let statement = Statement::<(types::Moment,)>::new(
-            "SELECT clock_timestamp()",
-            "SELECT strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
-            vec![],
-        );
-        let rows: Vec<(Instant,)> = self.read(statement).await?;
+        let rows: Vec<(Instant,)> = self.read(clock()).await?;
         rows.into_iter().next().map(|(now,)| now).ok_or_else(StoreError::no_row)
     }
 
@@ -275,6 +278,11 @@ impl Store {
         })
         .await
     }
+}
+
+/// The database's clock, as it stands when the statement runs.
+fn clock() -> Statement<(types::Moment,)> {
+    Statement::new("SELECT clock_timestamp()", "SELECT strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')", vec![])
 }
 
 /// Rows as the JSON array that a [`Statement`] binds.

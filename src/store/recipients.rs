@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::devices::{self, DeviceRow};
 use super::{Bind, Statement, Store, StoreError, rows, transaction};
-use crate::domain::{Device, Recipient};
+use crate::domain::{Device, Preferences, Recipient};
 
 /// A recipient as a message needs it. It is personal data: never logged.
 #[derive(Clone, Default)]
@@ -25,6 +25,8 @@ pub struct Contacts {
     pub time_zone: Option<String>,
     /// The devices, each with its id.
     pub devices: Vec<(String, Device)>,
+    /// What the recipient wishes.
+    pub preferences: Preferences,
 }
 
 #[derive(Serialize)]
@@ -50,14 +52,17 @@ impl<'a> From<&'a Recipient> for UserRow<'a> {
     }
 }
 
-type UserSql = (BigInt, Nullable<Text>, Nullable<Text>, Nullable<Text>, Nullable<Text>, Nullable<Text>);
-type UserTuple = (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+type OptText = Nullable<Text>;
+type UserSql = (BigInt, OptText, OptText, OptText, OptText, OptText, OptText);
+type UserTuple =
+    (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
 
 fn users(ids: Bind) -> Statement<UserSql> {
     Statement::new(
-        "SELECT id, name, email, phone, locale, time_zone FROM users
+        "SELECT id, name, email, phone, locale, time_zone, preferences FROM users
          WHERE id = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text(?::json)))",
-        "SELECT id, name, email, phone, locale, time_zone FROM users WHERE id IN (SELECT value FROM json_each(?))",
+        "SELECT id, name, email, phone, locale, time_zone, preferences FROM users
+         WHERE id IN (SELECT value FROM json_each(?))",
         vec![ids],
     )
 }
@@ -149,6 +154,11 @@ impl Store {
                 let devices: Vec<&DeviceRow<'_>> = devices.values().collect();
                 devices::put(rows(&devices)?).execute(conn).await?;
             }
+            if !known.is_empty() {
+                // The zone may be another one now.
+                let known: Vec<i64> = known.iter().map(|row| row.0).collect();
+                super::deferred::due_at_once(rows(&known)?).execute(conn).await?;
+            }
             Ok(recipients.len() - known.len())
         })
     }
@@ -166,10 +176,12 @@ impl Store {
         let found: Vec<UserTuple> = self.read(users(bind.clone())).await?;
         let mut contacts: HashMap<i64, Contacts> = found
             .into_iter()
-            .map(|(id, name, email, phone, locale, time_zone)| {
-                (id, Contacts { name, email, phone, locale, time_zone, devices: Vec::new() })
+            .map(|(id, name, email, phone, locale, time_zone, preferences)| {
+                let preferences = super::preferences::read(id, preferences.as_deref())?;
+                let devices = Vec::new();
+                Ok((id, Contacts { name, email, phone, locale, time_zone, devices, preferences }))
             })
-            .collect();
+            .collect::<Result<_, StoreError>>()?;
         if !contacts.is_empty() {
             for (user, id, device) in self.devices(bind).await? {
                 if let Some(contacts) = contacts.get_mut(&user) {
@@ -189,6 +201,8 @@ impl Store {
     /// Transient ones only.
     pub async fn delete_recipient(&self, id: i64) -> Result<bool, StoreError> {
         transaction!(self, |conn| {
+            // The recipient's row first, as whoever decides about caps does.
+            let _: Vec<(i64,)> = super::caps::lock_users(rows(&[id])?).load(conn).await?;
             forget_names(id).execute(conn).await?;
             forget_messages(id).execute(conn).await?;
             let user = Statement::<()>::same("DELETE FROM users WHERE id = ?", vec![Bind::BigInt(id)]);

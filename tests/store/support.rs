@@ -257,6 +257,7 @@ pub fn events(count: usize) -> Vec<NewEvent> {
 /// What handling makes of an event: nothing yet but its outcome.
 pub fn handled(event: &QueuedEvent, outcome: EventOutcome) -> HandledEvent {
     HandledEvent {
+        ledger: None,
         position: event.position,
         id: event.id.clone(),
         partition: event.partition,
@@ -272,6 +273,10 @@ pub fn handled(event: &QueuedEvent, outcome: EventOutcome) -> HandledEvent {
 /// A notification for one user.
 pub fn notified(event: &QueuedEvent, user_id: i64, deliveries: &[NewDelivery]) -> HandledEvent {
     let notification = NewNotification {
+        shadow: false,
+        variant: None,
+        category: "general".to_owned(),
+        flood_granted: false,
         id: NotificationId::of(event.position, &event.id, user_id),
         event_id: event.id.clone(),
         event_type: event.kind.clone(),
@@ -289,7 +294,15 @@ pub fn notified(event: &QueuedEvent, user_id: i64, deliveries: &[NewDelivery]) -
 }
 
 pub fn delivery(channel: Channel, state: DeliveryState) -> NewDelivery {
-    NewDelivery { channel, state, reason: None, not_before: None, claim: None }
+    NewDelivery {
+        channel,
+        state,
+        reason: None,
+        not_before: None,
+        claim: None,
+        granted: false,
+        digest_key: None,
+    }
 }
 
 pub fn pending(channels: &[Channel]) -> Vec<NewDelivery> {

@@ -14,6 +14,7 @@ use super::{Document, Instant};
 pub use made::{Cause, MadeEvent, SOURCE};
 pub use parse::{BusMessage, parse_bus_message, parse_events, parse_ndjson};
 pub use row::{Row, check_row};
+pub(crate) use rules::kind_problem;
 pub use rules::{MOST_BYTES, MOST_EVENTS, is_own};
 
 /// An event as it came in, checked against every rule of the contract.

@@ -24,7 +24,7 @@ pub fn is_own(kind: &str) -> bool {
 }
 
 /// What is wrong with a type, if anything.
-pub(super) fn kind_problem(kind: &str) -> Option<String> {
+pub(crate) fn kind_problem(kind: &str) -> Option<String> {
     let word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'))
     };

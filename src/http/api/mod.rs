@@ -6,6 +6,7 @@ mod events;
 mod health;
 mod mask;
 mod notifications;
+mod preferences;
 mod runtime;
 mod sandbox;
 mod tokens;
@@ -33,6 +34,12 @@ pub fn routes(app: &mut web::ServiceConfig) {
                     .route(web::put().to(users::put))
                     .route(web::get().to(users::get))
                     .route(web::delete().to(users::delete)),
+            )
+            .service(
+                at("/users/{id}/preferences")
+                    .route(web::get().to(preferences::get))
+                    .route(web::put().to(preferences::put))
+                    .route(web::patch().to(preferences::patch)),
             )
             .service(at("/runtime").route(web::get().to(runtime::tree)))
             .service(at("/runtime/{actor}/restart").route(web::post().to(runtime::restart)))

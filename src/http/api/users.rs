@@ -9,7 +9,7 @@ use crate::domain::{Recipient, Scope};
 use crate::http::{Api, Caller, Problem, body};
 use crate::store::Contacts;
 
-fn user_id(text: &str) -> Result<i64, Problem> {
+pub(super) fn user_id(text: &str) -> Result<i64, Problem> {
     text.parse().ok().filter(|id| *id > 0).ok_or_else(|| Problem::field("/id", "must be a positive integer"))
 }
 
@@ -27,6 +27,7 @@ pub(super) async fn put(
     let recipient = parse_recipient(id, &body)?;
     let shown = show(&contacts_of(&recipient), id, &caller);
     let made = api.instance.store.put_recipients(vec![recipient]).await? > 0;
+    api.deferred_due();
     let mut response = if made { HttpResponse::Created() } else { HttpResponse::Ok() };
     Ok(response.content_type("application/json").body(shown.to_string()))
 }
@@ -39,6 +40,7 @@ fn contacts_of(recipient: &Recipient) -> Contacts {
         locale: recipient.locale.clone(),
         time_zone: recipient.time_zone.clone(),
         devices: recipient.devices.iter().map(|device| (String::new(), device.clone())).collect(),
+        preferences: Default::default(),
     }
 }
 

@@ -1,0 +1,15 @@
+DROP TABLE variant_stats;
+DROP TABLE external_sends;
+DROP TABLE replays;
+DROP TABLE rule_sets;
+DROP TABLE decisions;
+DROP TABLE cap_grants;
+DROP INDEX deliveries_deferred;
+DROP INDEX deliveries_digest;
+ALTER TABLE deliveries DROP COLUMN digest_key;
+ALTER TABLE deliveries DROP COLUMN digest;
+ALTER TABLE deliveries DROP COLUMN told_in;
+ALTER TABLE notifications DROP COLUMN shadow;
+ALTER TABLE notifications DROP COLUMN variant;
+ALTER TABLE users DROP COLUMN preferences;
+ALTER TABLE users DROP COLUMN preferences_version;
