@@ -20,7 +20,7 @@ pub use decide::{
     QUIET_HOURS, Question, Reach, SHADOW, Verdict, ask_again, decide, decide_again,
 };
 pub use digest::{Digest, Total};
-pub use ledger::{Record, about_event};
+pub use ledger::{Record, StoredRecord, about_event, delivery_in_words};
 pub use quiet::quiet_until;
 pub use recipient::{accounts_of, owner_learned, recipient_of};
 pub use retry::{PUSH_FLOOR, Retry};

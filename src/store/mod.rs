@@ -82,7 +82,7 @@ pub use sandbox::SandboxMessage;
 pub use shift::Ended;
 pub use stats::{ChannelTotals, Totals};
 pub use tokens::{Login, TokenRecord};
-pub use work_items::{ClaimedWork, WorkOutcome};
+pub use work_items::{ClaimedWork, WorkOutcome, WorkRecord};
 
 /// Herald's database. Clones share it.
 #[derive(Clone)]

@@ -54,6 +54,8 @@ pub struct DeliveryRecord {
     pub next_attempt_at: Option<Instant>,
     /// For `deferred`: not sent before this.
     pub not_before: Option<Instant>,
+    /// For `digested`: the delivery that tells it.
+    pub told_in: Option<String>,
     /// When the provider accepted it.
     pub sent_at: Option<Instant>,
     /// When the state last changed.
@@ -126,6 +128,7 @@ type DeliverySql = (
     Nullable<Moment>,
     Nullable<Moment>,
     Moment,
+    Nullable<Text>,
 );
 type DeliveryTuple = (
     String,
@@ -139,6 +142,7 @@ type DeliveryTuple = (
     Option<Instant>,
     Option<Instant>,
     Instant,
+    Option<String>,
 );
 type AttemptSql = (
     Text,
@@ -248,6 +252,7 @@ impl Store {
             not_before,
             sent_at,
             updated_at,
+            told_in,
         ) in found
         {
             let waits = ["pending", "retry", "deferred"].contains(&state.as_str());
@@ -262,6 +267,7 @@ impl Store {
                 segments,
                 next_attempt_at: waits.then_some(next),
                 not_before,
+                told_in,
                 sent_at,
                 updated_at,
                 attempts,
@@ -355,10 +361,10 @@ fn select(
 fn select_deliveries(ids: Bind) -> Statement<DeliverySql> {
     Statement::new(
         "SELECT notification_id, channel, state, reason, provider, reference, segments::bigint, next_attempt_at,
-                not_before, sent_at, updated_at
+                not_before, sent_at, updated_at, told_in
          FROM deliveries WHERE notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) ORDER BY channel",
         "SELECT notification_id, channel, state, reason, provider, reference, segments, next_attempt_at,
-                not_before, sent_at, updated_at
+                not_before, sent_at, updated_at, told_in
          FROM deliveries WHERE notification_id IN (SELECT value FROM json_each(?)) ORDER BY channel",
         vec![ids],
     )

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
@@ -60,7 +60,36 @@ fn take(concern: &str, claim: Claim, ids: Bind) -> Statement {
     )
 }
 
+/// A work item, read back.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkRecord {
+    /// Whose work it is.
+    pub concern: String,
+    /// Where it stands.
+    pub state: String,
+    /// What went wrong the last time.
+    pub error: Option<String>,
+    /// How many attempts there were.
+    pub attempts: i64,
+}
+
 impl Store {
+    /// The work items of an event.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn work_of_event(&self, event_id: &str) -> Result<Vec<WorkRecord>, StoreError> {
+        let statement = Statement::<(Text, Text, Nullable<Text>, BigInt)>::new(
+            "SELECT concern, state, error, attempt::bigint FROM work_items WHERE event_id = ? ORDER BY concern",
+            "SELECT concern, state, error, attempt FROM work_items WHERE event_id = ? ORDER BY concern",
+            vec![Bind::Text(event_id.to_owned())],
+        );
+        let found: Vec<(String, String, Option<String>, i64)> = self.read(statement).await?;
+        let record = |(concern, state, error, attempts)| WorkRecord { concern, state, error, attempts };
+        Ok(found.into_iter().map(record).collect())
+    }
+
     /// Claims up to `limit` work items of a concern that are due, in the order of their events.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod controls;
 mod dead_letters;
 mod events;
+mod flow;
 mod health;
 mod mask;
 mod notifications;
@@ -23,8 +24,10 @@ pub fn routes(app: &mut web::ServiceConfig) {
         web::scope("/v1")
             .service(at("/events").route(web::post().to(events::publish)).route(web::get().to(events::list)))
             .service(at("/events/{id}").route(web::get().to(events::one)))
+            .service(at("/events/{id}/flow").route(web::get().to(flow::of_event)))
             .service(at("/notifications").route(web::get().to(notifications::list)))
             .service(at("/notifications/{id}").route(web::get().to(notifications::one)))
+            .service(at("/notifications/{id}/explain").route(web::get().to(flow::of_notification)))
             .service(at("/notifications/{id}/retry").route(web::post().to(notifications::retry)))
             .service(at("/dead-letters").route(web::get().to(dead_letters::list)))
             .service(at("/dead-letters/retry").route(web::post().to(dead_letters::retry)))

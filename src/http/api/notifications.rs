@@ -71,7 +71,7 @@ pub(super) async fn one(
     respond(&found)
 }
 
-async fn find(api: &Api, id: &str) -> Result<NotificationRecord, Problem> {
+pub(super) async fn find(api: &Api, id: &str) -> Result<NotificationRecord, Problem> {
     let missing = || Problem::not_found("notification");
     if id.contains('\0') {
         return Err(missing());
