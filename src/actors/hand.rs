@@ -3,7 +3,7 @@
 //! It outlives the sender's lives, so that the next one knows what the last one had started.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,6 +23,8 @@ pub struct Hand {
     /// sender has seen that none waits any more.
     left_waiting: AtomicU64,
     seen_empty: AtomicU64,
+    /// Whether nothing is to be taken in hand but by the sender itself: its provider is left alone.
+    shut: AtomicBool,
     started: Mutex<HashSet<(DeliveryId, i64)>>,
 }
 
@@ -37,6 +39,7 @@ impl Hand {
             life: AtomicI64::new(0),
             left_waiting: AtomicU64::new(1),
             seen_empty: AtomicU64::new(0),
+            shut: AtomicBool::new(false),
             started: Mutex::new(HashSet::new()),
         })
     }
@@ -62,15 +65,20 @@ impl Hand {
     }
 
     /// Room for a delivery that is about to be made: only while nothing waits in the database, since
-    /// it would overtake what waits.
+    /// it would overtake what waits, and while the provider is not left alone.
     pub fn room_for_new(&self) -> Option<Room> {
         let none_waits = self.seen_empty.load(SeqCst) == self.left_waiting.load(SeqCst);
-        (none_waits && self.life() > 0).then(|| self.room()).flatten()
+        (none_waits && self.life() > 0 && !self.shut.load(SeqCst)).then(|| self.room()).flatten()
     }
 
     /// Room for a delivery that waits in the database.
     pub fn room(&self) -> Option<Room> {
         Arc::clone(&self.room).try_acquire_owned().ok()
+    }
+
+    /// Whether new deliveries are to wait in the database.
+    pub fn set_shut(&self, shut: bool) {
+        self.shut.store(shut, SeqCst);
     }
 
     /// Notes that deliveries were left waiting in the database, once they can be seen there.
@@ -116,6 +124,9 @@ mod tests {
         let look = hand.before_look();
         hand.none_waits(look);
         assert!(hand.room_for_new().is_some());
+        hand.set_shut(true);
+        assert!(hand.room_for_new().is_none(), "the provider is left alone");
+        hand.set_shut(false);
 
         let look = hand.before_look();
         hand.leave_waiting();

@@ -388,6 +388,7 @@ fn claimed_details(
                         contacts: known.contacts.get(&notification.user_id).cloned(),
                         done_devices: Vec::new(),
                         accepted: false,
+                        unknown: Vec::new(),
                     },
                 ));
             }

@@ -67,6 +67,8 @@ pub struct ClaimedDelivery {
     pub done_devices: Vec<String>,
     /// Whether a device has accepted it.
     pub accepted: bool,
+    /// Earlier attempts that may have been sent: by which provider, where that is known, and when.
+    pub unknown: Vec<(Option<String>, Instant)>,
 }
 
 type TakenSql = (Text, BigInt, BigInt, BigInt, Text);
@@ -237,6 +239,33 @@ impl Store {
         self.complete(channel, claim, held).await
     }
 
+    /// For each of these that is not at its first attempt: the attempts that ended `unknown`.
+    async fn attempts_unknown(
+        &self,
+        channel: Channel,
+        taken: &[TakenTuple],
+    ) -> Result<HashMap<String, Vec<(Option<String>, Instant)>>, StoreError> {
+        let again: Vec<&str> = taken.iter().filter(|row| row.1 > 1).map(|row| row.0.as_str()).collect();
+        if again.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let statement = Statement::<(Text, Nullable<Text>, Moment)>::new(
+            "SELECT notification_id, provider, at FROM notification_history
+             WHERE channel = ? AND outcome = 'unknown'
+               AND notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
+            "SELECT notification_id, provider, at FROM notification_history
+             WHERE channel = ? AND outcome = 'unknown'
+               AND notification_id IN (SELECT value FROM json_each(?))",
+            vec![Bind::Text(channel.to_string()), rows(&again)?],
+        );
+        let found: Vec<(String, Option<String>, Instant)> = self.read(statement).await?;
+        let mut unknown: HashMap<_, Vec<_>> = HashMap::new();
+        for (id, provider, at) in found {
+            unknown.entry(id).or_default().push((provider, at));
+        }
+        Ok(unknown)
+    }
+
     async fn complete(
         &self,
         channel: Channel,
@@ -250,6 +279,7 @@ impl Store {
         let found: Vec<DetailTuple> = self.read(details(rows(&ids)?)).await?;
         let users = found.iter().map(|row| row.9).collect();
         let contacts = self.contacts(users).await?;
+        let mut unknown = self.attempts_unknown(channel, &taken).await?;
         let mut devices =
             if channel == Channel::Push { self.tried_devices(&taken).await? } else { HashMap::new() };
         let mut found: HashMap<String, DetailTuple> =
@@ -275,6 +305,7 @@ impl Store {
                     expires_at,
                 ) = found.remove(&id)?;
                 let tried = devices.remove(&id).unwrap_or_default();
+                let unknown = unknown.remove(&id).unwrap_or_default();
                 Some(ClaimedDelivery {
                     id: DeliveryId { notification: NotificationId(id), channel },
                     claim,
@@ -296,6 +327,7 @@ impl Store {
                     time_zone,
                     expires_at,
                     contacts: contacts.get(&user_id).cloned(),
+                    unknown,
                     accepted: tried.iter().any(|(_, outcome, _)| outcome == "accepted"),
                     done_devices: tried
                         .into_iter()
