@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::StreamExt;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::event_publisher::EventPublisher;
-use super::hand::Room;
 use super::instance::Instance;
 use super::messages::{AppendError, EventsStored, PublishEvents, StoreEvents};
 use crate::domain::NewEvent;
@@ -33,7 +32,7 @@ type Answer = Result<Vec<Appended>, AppendError>;
 struct Waiting {
     events: Vec<NewEvent>,
     answer: oneshot::Sender<Answer>,
-    room: Room,
+    room: OwnedSemaphorePermit,
 }
 
 /// The actor.

@@ -1,7 +1,7 @@
 //! What the actors of one process share: the store, the epoch, the database's clock, the lease, and
 //! what operators have set. All of it can be rebuilt; nothing here is the truth.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -42,6 +42,10 @@ pub struct Instance {
     clock: Mutex<Option<(Tick, Instant)>>,
     /// When the database was last reached after it was not; none while it is not.
     reachable_since: Mutex<Option<Tick>>,
+    /// How many instances live, by the last heartbeat.
+    live: AtomicU32,
+    /// Until when the others may not have noticed this one.
+    joins_at: Mutex<Option<Tick>>,
     controls: RwLock<Controls>,
     stopping: AtomicBool,
     hands: Vec<Arc<Hand>>,
@@ -64,6 +68,8 @@ impl Instance {
             epoch: AtomicI64::new(epoch),
             clock: Mutex::new(Some((Tick::now(), now))),
             reachable_since: Mutex::new(Some(Tick::now())),
+            live: AtomicU32::new(1),
+            joins_at: Mutex::new(None),
             controls: RwLock::new(Controls::default()),
             stopping: AtomicBool::new(false),
             hands,
@@ -87,6 +93,32 @@ impl Instance {
             Some((tick, at)) => at.plus(tick.elapsed()),
             None => chrono::Utc::now().into(),
         }
+    }
+
+    /// A start was registered, and `live` instances were there afterwards, this one included. What they
+    /// share by their number, such as a provider's limit, is not for this one before the others must
+    /// have counted it: each counts at every heartbeat, and one without a heartbeat for most of a lease
+    /// starts no send. Of two that start at once the later one sees both.
+    pub fn has_joined(&self, live: i64) {
+        self.has_counted(live);
+        let joins_at = (live > 1).then(|| Tick::now() + self.settings.lease);
+        *self.joins_at.lock().unwrap_or_else(PoisonError::into_inner) = joins_at;
+    }
+
+    /// How long until the others must have noticed this instance; none when they have.
+    pub fn joins_in(&self) -> Option<Duration> {
+        let joins_at = *self.joins_at.lock().unwrap_or_else(PoisonError::into_inner);
+        joins_at.map(|at| at.duration_since(Tick::now())).filter(|left| !left.is_zero())
+    }
+
+    /// So many instances lived at a heartbeat, this one included.
+    pub fn has_counted(&self, live: i64) {
+        self.live.store(u32::try_from(live).unwrap_or(1).max(1), Relaxed);
+    }
+
+    /// How many instances live, this one included.
+    pub fn live(&self) -> u32 {
+        self.live.load(Relaxed)
     }
 
     /// A heartbeat, begun at `begun`, was stored at the database's time `at`.

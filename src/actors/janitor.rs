@@ -163,11 +163,15 @@ impl Janitor {
 async fn heartbeat(instance: Arc<Instance>) -> Result<(), StoreError> {
     let begun = Tick::now();
     match instance.store.heartbeat(instance.epoch()).await? {
-        Some(now) => instance.heart_has_beaten(begun, now),
+        Some(beat) => {
+            instance.has_counted(beat.live);
+            instance.heart_has_beaten(begun, beat.at);
+        }
         None => {
             // The others have given this instance up, and taken over what it held. It starts anew.
             let begun = Tick::now();
             let epoch = instance.store.register(&instance.name).await?;
+            instance.has_joined(instance.store.live_instances().await?);
             let now = instance.store.now().await?;
             tracing::error!(epoch, "this instance was silent past its lease and has lost what it held");
             metrics::counter!("herald_leases_lost_total").increment(1);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::Message;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::hand::Room;
 use crate::domain::NewEvent;
@@ -15,7 +16,7 @@ pub(super) struct StoreEvents {
     /// The events of one caller.
     pub events: Vec<NewEvent>,
     /// Their place in the queue.
-    pub room: Room,
+    pub room: OwnedSemaphorePermit,
 }
 
 /// Why events were not stored.

@@ -1,6 +1,7 @@
 //! The actors: one file or folder each. They orchestrate; what they decide is computed in `policy`
 //! and `domain`, and what they keep is in the store.
 
+mod carrier;
 mod dispatcher;
 mod event_publisher;
 mod event_writer;
@@ -11,6 +12,7 @@ mod live_feed;
 mod messages;
 mod notifier;
 mod outcome_writer;
+mod pace;
 mod rate_limiter;
 mod redis;
 mod releaser;
@@ -20,6 +22,7 @@ mod sandbox;
 mod sender;
 mod tree;
 
+pub use carrier::{Carrier, CarrierSetup, CarrierView, Carriers};
 pub use event_writer::{Ingest, IngestError};
 pub use hand::Hand;
 pub use instance::{Instance, Settings};

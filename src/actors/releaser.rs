@@ -17,7 +17,7 @@ use crate::policy::{
     Answer, Cap, DIGEST, Digest, ESCALATION, EXPIRED, NOT_NEEDED, Record, Route, Spent, Step, Verdict,
     decide_again,
 };
-use crate::store::{Contacts, DeferredDelivery, Release, Released, StoreError};
+use crate::store::{Contacts, DeferredDelivery, Release, Released, Sibling, StoreError};
 use crate::supervision::SupervisedContext;
 
 /// The most deliveries that are decided on in one transaction, those beside that are told with them.
@@ -291,10 +291,13 @@ fn escalated(one: &DeferredDelivery, route: &Route, now: Instant) -> Option<Verd
         return Some(verdict(DeliveryState::Suppressed, NOT_NEEDED, None, saw, Answer::Suppress));
     }
     let after = route.escalate.iter().find(|escalation| escalation.channel == one.id.channel)?.after;
-    let waiting = one
-        .siblings
-        .iter()
-        .filter(|other| other.state == DeliveryState::Deferred && route.channels.contains(&other.channel));
+    let at = one.stored_at.plus(after);
+    let own = |other: &&Sibling| route.channels.contains(&other.channel);
+    if at > now && one.siblings.iter().filter(own).any(|other| other.state.is_open()) {
+        let saw = "another channel is to send it".to_owned();
+        return Some(verdict(DeliveryState::Deferred, ESCALATION, Some(at), saw, Answer::Defer));
+    }
+    let waiting = one.siblings.iter().filter(own).filter(|other| other.state == DeliveryState::Deferred);
     // Policy holds the other one back: it has had no chance yet.
     let until = waiting.filter_map(|other| other.not_before).min()?.plus(after);
     let saw = "the other channel waits itself".to_owned();

@@ -119,13 +119,13 @@ pub(super) fn spent(
     granted: Granted,
     full: Vec<(i64, Cap, Instant)>,
 ) -> crate::policy::Spent {
-    use crate::policy::{Spent, Standing};
+    use crate::policy::{Spent, Usage};
     let mut spent = Spent::default();
     for ((user, cap), grants) in asked.into_iter().zip(granted.grants) {
-        spent.note(user, cap, Standing { grants, full_until: None });
+        spent.note(user, cap, Usage { grants, full_until: None });
     }
     for (user, cap, until) in full {
-        spent.note(user, cap, Standing { grants: Vec::new(), full_until: Some(until) });
+        spent.note(user, cap, Usage { grants: Vec::new(), full_until: Some(until) });
     }
     spent
 }

@@ -12,6 +12,7 @@ use actix::prelude::*;
 use tokio::runtime::Runtime as IoRuntime;
 use tokio::sync::broadcast;
 
+use super::carrier::Carriers;
 use super::dispatcher::Dispatcher;
 use super::event_publisher::EventPublisher;
 use super::event_writer::{EventWriter, Ingest};
@@ -26,9 +27,8 @@ use super::redis::{BusCounts, RedisSubscriber, Server as RedisServer};
 use super::releaser::Releaser;
 use super::retry_timer::RetryTimer;
 use super::rules::Rules;
-use super::sender::{Equipment, Retries, Sender, pace};
+use super::sender::{Equipment, Retries, Sender};
 use crate::domain::{Channel, NewEvent};
-use crate::providers::Provider;
 use crate::supervision::{Backoff, ChildSpec, Intensity, SpecError, Supervisor, Tree, new_arbiter};
 use crate::templates::Templates;
 
@@ -38,11 +38,7 @@ pub struct ChannelSetup {
     /// The channel.
     pub channel: Channel,
     /// What carries it.
-    pub provider: Arc<dyn Provider>,
-    /// Sends at once.
-    pub concurrency: usize,
-    /// Sends a second; none: as many as there are.
-    pub per_second: Option<f64>,
+    pub carriers: Carriers,
 }
 
 /// What the actors are built from.
@@ -140,12 +136,11 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         let equipment = Equipment {
             instance: Arc::clone(&instance),
             hand,
-            provider: channel.provider,
+            carriers: channel.carriers,
             templates: Arc::clone(&templates),
+            rules: Arc::clone(&rules),
             retries: Arc::clone(&retries),
             outcomes: outcomes.clone(),
-            concurrency: channel.concurrency.max(1),
-            pace: channel.per_second.and_then(pace),
         };
         let arbiter = new_arbiter(io)?.handle();
         let name = format!("{}_sender", channel.channel);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::actors::ChannelSetup;
-use crate::config::{Config, EmailProvider, PushProvider, Sending, SmsProvider};
+use crate::actors::{CarrierSetup, Carriers, ChannelSetup};
+use crate::config::{self, Config, EmailProvider, PushProvider, Sending, SmsProvider};
 use crate::domain::Channel;
+use crate::policy::BreakerRule;
 use crate::providers::fcm::{Fcm, FcmConfig};
 use crate::providers::sandbox::Sandbox;
 use crate::providers::sms_http::{SmsHttp, SmsHttpConfig};
@@ -16,30 +17,79 @@ use crate::providers::{Provider, ProviderError};
 /// Makes the sandbox of a channel.
 pub(super) type MakeSandbox<'a> = &'a dyn Fn(Channel) -> Sandbox;
 
+type Made = Result<Arc<dyn Provider>, ProviderError>;
+
 /// The channels as they are configured.
 pub(super) fn channels(
     config: &Config,
     sandbox: MakeSandbox<'_>,
 ) -> Result<Vec<ChannelSetup>, ProviderError> {
-    let ca_file = config.tls.ca_file.clone();
+    let rule = BreakerRule::from(&config.limits.breaker);
+    let ca_file = || config.tls.ca_file.clone();
+    let push = |sending: &Sending<PushProvider>| push(&sending.provider, ca_file(), sandbox);
+    let email = |sending: &Sending<EmailProvider>| email(sending, ca_file(), sandbox);
+    let sms = |sending: &Sending<SmsProvider>| sms(&sending.provider, ca_file(), sandbox);
     Ok(vec![
-        setup(Channel::Push, &config.push, push(config, ca_file.clone(), sandbox)?),
-        setup(Channel::Email, &config.email, email(config, ca_file.clone(), sandbox)?),
-        setup(Channel::Sms, &config.sms, sms(config, ca_file, sandbox)?),
+        setup(Channel::Push, &config.push, rule, &push)?,
+        setup(Channel::Email, &config.email, rule, &email)?,
+        setup(Channel::Sms, &config.sms, rule, &sms)?,
     ])
 }
 
-fn setup<P>(channel: Channel, sending: &Sending<P>, provider: Arc<dyn Provider>) -> ChannelSetup {
-    let concurrency = usize::try_from(sending.concurrency).unwrap_or(usize::MAX);
-    ChannelSetup { channel, provider, concurrency, per_second: sending.per_second }
+/// How many sends of a channel there may be at once, by whichever of its providers.
+pub(super) fn concurrency(config: &Config, channel: Channel) -> usize {
+    fn of<P>(sending: &Sending<P>) -> u32 {
+        sending.concurrency.max(sending.fallback.as_ref().map_or(0, |fallback| fallback.concurrency))
+    }
+    count(match channel {
+        Channel::Push => of(&config.push),
+        Channel::Email => of(&config.email),
+        Channel::Sms => of(&config.sms),
+    })
 }
 
-fn push(
-    config: &Config,
-    ca_file: Option<PathBuf>,
-    sandbox: MakeSandbox<'_>,
-) -> Result<Arc<dyn Provider>, ProviderError> {
-    Ok(match &config.push.provider {
+fn setup<P>(
+    channel: Channel,
+    sending: &Sending<P>,
+    rule: BreakerRule,
+    make: &dyn Fn(&Sending<P>) -> Made,
+) -> Result<ChannelSetup, ProviderError> {
+    let first = carrier(sending, make(sending)?);
+    let fallback = match &sending.fallback {
+        Some(fallback) => {
+            let mut setup = carrier(fallback, make(fallback)?);
+            if setup.name == first.name {
+                setup.name = name_of_a_second(setup.name);
+            }
+            Some(setup)
+        }
+        None => None,
+    };
+    Ok(ChannelSetup { channel, carriers: Carriers::new(channel, first, fallback, rule) })
+}
+
+fn carrier<P>(sending: &Sending<P>, provider: Arc<dyn Provider>) -> CarrierSetup {
+    let name = provider.name();
+    CarrierSetup { name, provider, concurrency: count(sending.concurrency), per_second: sending.per_second }
+}
+
+/// The name of a fallback of the same kind as the first provider: attempts have to tell them apart.
+fn name_of_a_second(name: &'static str) -> &'static str {
+    match name {
+        "smtp" => "smtp-fallback",
+        "fcm" => "fcm-fallback",
+        "http" => "http-fallback",
+        "sandbox" => "sandbox-fallback",
+        _ => "fallback",
+    }
+}
+
+fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn push(provider: &PushProvider, ca_file: Option<PathBuf>, sandbox: MakeSandbox<'_>) -> Made {
+    Ok(match provider {
         PushProvider::Sandbox => Arc::new(sandbox(Channel::Push)),
         PushProvider::Fcm(fcm) => Arc::new(Fcm::new(FcmConfig {
             service_account: fcm.service_account.clone(),
@@ -49,28 +99,20 @@ fn push(
     })
 }
 
-fn email(
-    config: &Config,
-    ca_file: Option<PathBuf>,
-    sandbox: MakeSandbox<'_>,
-) -> Result<Arc<dyn Provider>, ProviderError> {
-    Ok(match &config.email.provider {
+fn email(sending: &Sending<EmailProvider>, ca_file: Option<PathBuf>, sandbox: MakeSandbox<'_>) -> Made {
+    Ok(match &sending.provider {
         EmailProvider::Sandbox => Arc::new(sandbox(Channel::Email)),
         EmailProvider::Smtp(smtp) => Arc::new(Smtp::new(SmtpConfig {
             url: smtp.url.expose().to_string(),
             from: smtp.from.to_string(),
             ca_file,
-            connections: usize::try_from(config.email.concurrency).unwrap_or(usize::MAX),
+            connections: count(sending.concurrency),
         })?),
     })
 }
 
-fn sms(
-    config: &Config,
-    ca_file: Option<PathBuf>,
-    sandbox: MakeSandbox<'_>,
-) -> Result<Arc<dyn Provider>, ProviderError> {
-    let http = match &config.sms.provider {
+fn sms(provider: &SmsProvider, ca_file: Option<PathBuf>, sandbox: MakeSandbox<'_>) -> Made {
+    let http: &config::SmsHttp = match provider {
         SmsProvider::Sandbox => return Ok(Arc::new(sandbox(Channel::Sms))),
         SmsProvider::Http(http) => http,
     };

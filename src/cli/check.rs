@@ -73,8 +73,11 @@ pub(super) async fn check(config: &Config, json: bool) -> Result<(), CommandErro
     match channels(config, &sandbox) {
         Ok(channels) => {
             for channel in channels {
-                let what = format!("{} by {}", channel.channel, channel.provider.name());
-                note(&what, channel.provider.check().await.map_err(|error| error.to_string()).into());
+                for carrier in channel.carriers.all() {
+                    let role = if carrier.is_fallback() { ", the fallback" } else { "" };
+                    let what = format!("{} by {}{role}", channel.channel, carrier.provider().name());
+                    note(&what, carrier.provider().check().await.map_err(|error| error.to_string()).into());
+                }
             }
         }
         Err(error) => note("channels", Finding::Problem(error.to_string())),

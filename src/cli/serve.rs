@@ -12,7 +12,7 @@ use actix_web::web;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::runtime::Runtime as IoRuntime;
 
-use super::channels::channels;
+use super::channels::{channels, concurrency};
 use super::error::CommandError;
 use crate::actors::{
     Defaults, Hand, Instance, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings,
@@ -126,6 +126,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         )
     };
     let channels = channels(config, &sandbox)?;
+    let carriers = channels.iter().flat_map(|channel| channel.carriers.all().cloned()).collect();
     let metrics = install_metrics()?;
     let rules = Arc::new(rules(config));
     store.keep_rules(&rules.set.version, &rules.set.document).await?;
@@ -150,6 +151,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         rules,
         releaser: runtime.releaser.clone(),
         board,
+        carriers,
         max_body: config.server.max_body.0,
         metrics,
         serves_metrics: config.metrics.bind.is_none(),
@@ -229,17 +231,11 @@ async fn register(config: &Config, store: &Store) -> Result<Arc<Instance>, Comma
         store.fence(Duration::ZERO, None).await?;
     }
     let epoch = store.register(&name).await?;
+    let live = store.live_instances().await?;
     let now = store.now().await?;
     store.share_partitions(epoch).await?;
-    let concurrency = |channel| match channel {
-        Channel::Push => config.push.concurrency,
-        Channel::Email => config.email.concurrency,
-        Channel::Sms => config.sms.concurrency,
-    };
-    let hands = Channel::ALL
-        .iter()
-        .map(|channel| Hand::new(*channel, usize::try_from(concurrency(*channel)).unwrap_or(usize::MAX)))
-        .collect();
+    let hands =
+        Channel::ALL.iter().map(|channel| Hand::new(*channel, concurrency(config, *channel))).collect();
     let settings = Settings {
         poll_interval: config.dispatch.poll_interval,
         lease: config.dispatch.lease,
@@ -249,7 +245,9 @@ async fn register(config: &Config, store: &Store) -> Result<Arc<Instance>, Comma
         outcome_batch: config.limits.outcome_writer.batch,
         sandbox_keep: SANDBOX_KEEP,
     };
-    Ok(Arc::new(Instance::new(store.clone(), settings, name, epoch, now, hands)))
+    let instance = Instance::new(store.clone(), settings, name, epoch, now, hands);
+    instance.has_joined(live);
+    Ok(Arc::new(instance))
 }
 
 /// The Redis server, if one is configured.

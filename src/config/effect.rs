@@ -1,20 +1,17 @@
 //! Settings that are read and checked, and that nothing follows yet.
 
-use super::{Config, Sending, tree::join};
+use super::{Config, tree::join};
 
 /// The settings that are given here, away from their defaults, and have no effect yet: their whole
-/// paths, such as `email.fallback`, in alphabetical order.
+/// paths, such as `retention.days`, in alphabetical order.
 ///
 /// Who sets one expects something of it, so it has to be told.
 pub fn without_effect(config: &Config) -> Vec<String> {
     let mut names: Vec<String> = [
         ("caps", !config.caps.is_empty()),
         ("corebank.url", config.corebank.url.is_some()),
-        ("email.fallback", has_fallback(&config.email)),
-        ("push.fallback", has_fallback(&config.push)),
         ("quiet_hours", !config.quiet_hours.is_empty()),
         ("retention.days", config.retention.days != 0),
-        ("sms.fallback", has_fallback(&config.sms)),
     ]
     .into_iter()
     .filter(|(_, given)| *given)
@@ -24,8 +21,4 @@ pub fn without_effect(config: &Config) -> Vec<String> {
     names.extend(escalating.map(|(event_type, _)| join(&join("routes", event_type), "escalate")));
     names.sort_unstable();
     names
-}
-
-fn has_fallback<P>(channel: &Sending<P>) -> bool {
-    channel.fallback.is_some()
 }

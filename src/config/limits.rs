@@ -1,6 +1,9 @@
 //! Every bound in one place: what waits, how much goes at once, what is held in memory.
 
+use std::time::Duration;
+
 use super::{error::Problems, macros::section, tree::join};
+use crate::policy::BreakerRule;
 
 section! {
     /// Every bound that can be configured. Beside them stand those that the contract fixes
@@ -15,6 +18,28 @@ section! {
         pub outcome_writer: BatchLimits,
         /// The stream of Server-Sent Events.
         pub live_feed: LiveFeedLimits,
+        /// The circuit breaker of each provider.
+        pub breaker: BreakerLimits,
+    }
+}
+
+section! {
+    /// When a provider that keeps failing is left alone, and for how long.
+    pub struct BreakerLimits {
+        /// So many failures in a row that speak of the provider open its breaker.
+        pub failures: u32,
+        /// The first pause; each failed probe doubles it.
+        pub pause: Duration,
+        /// The longest pause, unless the provider itself asks for a longer one.
+        pub max_pause: Duration,
+    }
+    check = check_breaker;
+}
+
+impl From<&BreakerLimits> for BreakerRule {
+    fn from(limits: &BreakerLimits) -> Self {
+        let BreakerLimits { failures, pause, max_pause } = *limits;
+        Self { failures, pause, max_pause }
     }
 }
 
@@ -69,6 +94,18 @@ fn check_writer(limits: &WriterLimits, at: &str, problems: &mut Problems) {
 fn check_live_feed(limits: &LiveFeedLimits, at: &str, problems: &mut Problems) {
     positive(at, "backlog", limits.backlog, problems);
     positive(at, "clients", limits.clients, problems);
+}
+
+fn check_breaker(limits: &BreakerLimits, at: &str, problems: &mut Problems) {
+    if limits.failures == 0 {
+        problems.at(join(at, "failures"), "expected at least 1");
+    }
+    if limits.pause.is_zero() {
+        problems.at(join(at, "pause"), "expected more than 0");
+    }
+    if limits.max_pause < limits.pause {
+        problems.at(join(at, "max_pause"), "expected at least limits.breaker.pause");
+    }
 }
 
 fn positive(at: &str, key: &str, value: usize, problems: &mut Problems) {

@@ -36,7 +36,8 @@ pub use channels::{EmailProvider, Fcm, PushProvider, Sending, SmsProvider, Smtp}
 pub use effect::without_effect;
 pub use error::{ConfigError, ConfigProblem, Source};
 pub use limits::{
-    BatchLimits, EVENT_BYTES, EVENT_DEPTH, EVENTS_AT_ONCE, Limits, LiveFeedLimits, PAGE, WriterLimits,
+    BatchLimits, BreakerLimits, EVENT_BYTES, EVENT_DEPTH, EVENTS_AT_ONCE, Limits, LiveFeedLimits, PAGE,
+    WriterLimits,
 };
 pub use read::Size;
 pub use secret::{Secret, SecretUrl};

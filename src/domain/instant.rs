@@ -37,6 +37,13 @@ impl Instant {
         self.0.checked_add_signed(delta).unwrap_or(DateTime::<Utc>::MAX_UTC).into()
     }
 
+    /// An earlier moment; the first one that can be told where it would be before that.
+    #[must_use]
+    pub fn minus(self, duration: std::time::Duration) -> Self {
+        let delta = TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX);
+        self.0.checked_sub_signed(delta).unwrap_or(DateTime::<Utc>::MIN_UTC).into()
+    }
+
     /// The time from an earlier moment to this one; zero when that one is later.
     pub fn since(self, earlier: Self) -> std::time::Duration {
         (self.0 - earlier.0).to_std().unwrap_or_default()

@@ -16,7 +16,7 @@ use actix_web::{App, HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::broadcast;
 
-use crate::actors::{BusCounts, DeferredDue, Ingest, Instance, NotificationsChanged, Rules};
+use crate::actors::{BusCounts, Carrier, DeferredDue, Ingest, Instance, NotificationsChanged, Rules};
 use crate::supervision::Board;
 
 pub use auth::{Caller, login_secret};
@@ -35,6 +35,8 @@ pub struct Api {
     pub releaser: actix::Recipient<DeferredDue>,
     /// The supervision tree.
     pub board: Board,
+    /// What carries the channels.
+    pub carriers: Vec<Arc<Carrier>>,
     /// The largest request body, in bytes.
     pub max_body: usize,
     /// What `/metrics` shows.
@@ -116,6 +118,16 @@ impl Api {
             #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
             metrics::gauge!("herald_deliveries_in_hand", "channel" => hand.channel().as_str())
                 .set(hand.held() as f64);
+        }
+        for carrier in &self.carriers {
+            let view = carrier.view(self.instance.now());
+            let state = match view.breaker {
+                "closed" => 0.0,
+                "half_open" => 1.0,
+                _ => 2.0,
+            };
+            let labels = [("channel", view.channel.as_str()), ("provider", view.provider)];
+            metrics::gauge!("herald_breaker_state", &labels).set(state);
         }
         self.metrics.render()
     }

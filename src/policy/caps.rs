@@ -85,14 +85,14 @@ pub fn caps_of(route: &Route, event_type: &str, preferences: &Preferences, bank:
 
 /// How much of one cap a recipient has used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct Usage {
     /// The grants within the window, the newest first; no more than the limit are looked at.
     pub grants: Vec<Instant>,
     /// Known from an earlier look: full until then.
     pub full_until: Option<Instant>,
 }
 
-impl Standing {
+impl Usage {
     /// When there is room, if there is none now.
     pub fn full_until(&self, cap: &Cap, now: Instant) -> Option<Instant> {
         if let Some(until) = self.full_until.filter(|until| *until > now) {
@@ -107,12 +107,12 @@ impl Standing {
 /// How much the recipients of a batch have used of their caps. Grants that the batch itself makes are
 /// added, so that they count for what comes after.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spent(HashMap<(i64, Cap), Standing>);
+pub struct Spent(HashMap<(i64, Cap), Usage>);
 
 impl Spent {
     /// Notes what was found about one recipient and cap.
-    pub fn note(&mut self, user: i64, cap: Cap, standing: Standing) {
-        self.0.insert((user, cap), standing);
+    pub fn note(&mut self, user: i64, cap: Cap, usage: Usage) {
+        self.0.insert((user, cap), usage);
     }
 
     /// When there is room for one more in each of these caps, if there is none now, and in which of them
@@ -124,8 +124,8 @@ impl Spent {
         now: Instant,
     ) -> Option<(Instant, &'c Cap)> {
         let full = |cap: &'c Cap| {
-            let standing = self.0.get(&(user, cap.clone()))?;
-            standing.full_until(cap, now).map(|until| (until, cap))
+            let usage = self.0.get(&(user, cap.clone()))?;
+            usage.full_until(cap, now).map(|until| (until, cap))
         };
         caps.into_iter().filter_map(full).max_by_key(|(until, _)| *until)
     }
@@ -139,8 +139,8 @@ impl Spent {
 
     /// What is full now, with the time until when: to be remembered.
     pub fn full(&self, now: Instant) -> impl Iterator<Item = (i64, &Cap, Instant)> {
-        self.0.iter().filter_map(move |((user, cap), standing)| {
-            standing.full_until(cap, now).map(|until| (*user, cap, until))
+        self.0.iter().filter_map(move |((user, cap), usage)| {
+            usage.full_until(cap, now).map(|until| (*user, cap, until))
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Rules: pure functions from an event, a recipient and the time to what is to be done, with the
 //! reasons in the result.
 
+mod breaker;
 mod caps;
 mod conclude;
 mod decide;
@@ -13,7 +14,8 @@ mod route;
 mod rule_set;
 mod step;
 
-pub use caps::{Cap, FLOOD_WINDOW, NEVER_FLOODS, Spent, Standing, caps_of};
+pub use breaker::{Breaker, BreakerRule, Sign, Standing, Ticket};
+pub use caps::{Cap, FLOOD_WINDOW, NEVER_FLOODS, Spent, Usage, caps_of};
 pub use conclude::{Conclusion, Past, Try, conclude};
 pub use decide::{
     Bank, DIGEST, ESCALATION, EXPIRED, FLOOD_CAP, FREQUENCY_CAP, NO_CONTACT, NOT_NEEDED, OPTED_OUT, Plan,

@@ -16,6 +16,7 @@ pub use http_client::HttpDeadlines;
 use std::{future::Future, pin::Pin, time::Duration};
 
 use crate::domain::{AttemptOutcome, Content, DeliveryId, Destination};
+use crate::policy::Sign;
 
 /// One message for one destination.
 #[derive(Clone)]
@@ -56,10 +57,13 @@ pub struct Report {
     /// The fault lies in Herald's configuration or account there, not in this message: an operator
     /// has to act, and every message would fail the same way.
     pub misconfigured: bool,
+    /// What it shows of the provider itself.
+    pub sign: Sign,
 }
 
 impl Report {
-    /// A report of this outcome that says nothing more.
+    /// A report of this outcome that says nothing more. An acceptance and a refusal for good show that
+    /// the provider works, all else that it does not.
     pub const fn of(outcome: AttemptOutcome) -> Self {
         Self {
             outcome,
@@ -69,6 +73,10 @@ impl Report {
             retry_after: None,
             gone: false,
             misconfigured: false,
+            sign: match outcome {
+                AttemptOutcome::Accepted | AttemptOutcome::Permanent => Sign::Answers,
+                AttemptOutcome::Transient | AttemptOutcome::Unknown => Sign::Fails,
+            },
         }
     }
 
@@ -77,9 +85,15 @@ impl Report {
         Self { code: Some(code.into()), error: Some(error.into()), ..Self::of(outcome) }
     }
 
-    /// The same, and an operator has to act.
+    /// The same, and an operator has to act: until then every message fails.
     pub(crate) fn and_misconfigured(self, misconfigured: bool) -> Self {
-        Self { misconfigured, ..self }
+        let sign = if misconfigured { Sign::Fails } else { self.sign };
+        Self { misconfigured, sign, ..self }
+    }
+
+    /// The same, which shows this of the provider.
+    pub(crate) fn and_sign(self, sign: Sign) -> Self {
+        Self { sign, ..self }
     }
 
     /// The same, not to be tried again before this has passed.

@@ -71,10 +71,14 @@ pub struct ClaimedDelivery {
     pub shadow: bool,
     /// What it tells of others, beside itself: JSON.
     pub digest: Option<String>,
+    /// When the recipient was read.
+    pub read_at: std::time::Instant,
+    /// Earlier attempts that may have been sent: by which provider, where that is known, and when.
+    pub unknown: Vec<(Option<String>, Instant)>,
 }
 
-type TakenSql = (Text, BigInt, BigInt, BigInt, Text, Nullable<Text>);
-pub(super) type TakenTuple = (String, i64, i64, i64, String, Option<String>);
+type TakenSql = (Text, BigInt, BigInt, BigInt, Text, Nullable<Text>, BigInt);
+pub(super) type TakenTuple = (String, i64, i64, i64, String, Option<String>, i64);
 
 /// Up to `limit` deliveries of a channel that are due, upper lanes first; locked, but for those that
 /// another instance is about to take.
@@ -83,19 +87,21 @@ pub(super) type TakenTuple = (String, i64, i64, i64, String, Option<String>);
 /// the beginning of the index. Over all lanes at once it would pass over everything that waits for later,
 /// such as a night's quiet hours. `statement_timestamp()` is stable, so the index serves;
 /// `clock_timestamp()` is not.
-fn due(channel: Channel, limit: i64) -> Statement<TakenSql> {
+fn due(channel: Channel, limit: i64, lower: i64) -> Statement<TakenSql> {
     Statement::new(
         "SELECT d.* FROM generate_series(0, 3) AS l(lane) CROSS JOIN LATERAL (
-             SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state, digest FROM deliveries
+             SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state, digest, lane::bigint
+             FROM deliveries
              WHERE channel = ? AND lane = l.lane AND state IN ('pending', 'retry')
                AND next_attempt_at <= statement_timestamp()
-             ORDER BY next_attempt_at, notification_id LIMIT ? FOR UPDATE SKIP LOCKED) d
+             ORDER BY next_attempt_at, notification_id
+             LIMIT CASE WHEN l.lane < 2 THEN ? ELSE ? END FOR UPDATE SKIP LOCKED) d
          LIMIT $2",
-        "SELECT notification_id, attempt, retries, cycle, state, digest FROM deliveries
+        "SELECT notification_id, attempt, retries, cycle, state, digest, lane FROM deliveries
          WHERE channel = ? AND state IN ('pending', 'retry')
            AND next_attempt_at <= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
-         ORDER BY lane, next_attempt_at, notification_id LIMIT ?",
-        vec![Bind::Text(channel.to_string()), Bind::BigInt(limit)],
+         ORDER BY lane, next_attempt_at, notification_id LIMIT max(?, ?)",
+        vec![Bind::Text(channel.to_string()), Bind::BigInt(limit), Bind::BigInt(lower)],
     )
 }
 
@@ -179,8 +185,25 @@ impl Store {
         claim: Claim,
         limit: i64,
     ) -> Result<Vec<ClaimedDelivery>, StoreError> {
+        self.claim_by_lanes(channel, claim, limit, limit).await
+    }
+
+    /// The same, with no more than `lower` of the lanes `normal` and `bulk` among them.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn claim_by_lanes(
+        &self,
+        channel: Channel,
+        claim: Claim,
+        limit: i64,
+        lower: i64,
+    ) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let taken: Vec<TakenTuple> = transaction!(self, |conn| {
-            let mut taken: Vec<TakenTuple> = due(channel, limit).load(conn).await?;
+            let mut taken: Vec<TakenTuple> = due(channel, limit, lower).load(conn).await?;
+            let upper = taken.iter().filter(|row| row.6 <= Lane::High.rank()).count();
+            taken.truncate(upper.saturating_add(usize::try_from(lower).unwrap_or_default()));
             if taken.is_empty() {
                 return Ok(taken);
             }
@@ -234,14 +257,41 @@ impl Store {
     /// Transient ones only.
     pub async fn held_by(&self, channel: Channel, claim: Claim) -> Result<Vec<ClaimedDelivery>, StoreError> {
         let statement = Statement::<TakenSql>::new(
-            "SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state, digest FROM deliveries
-             WHERE state = 'sending' AND channel = ? AND claim_epoch = ? AND claim_life = ?",
-            "SELECT notification_id, attempt, retries, cycle, state, digest FROM deliveries
-             WHERE state = 'sending' AND channel = ? AND claim_epoch = ? AND claim_life = ?",
+            "SELECT notification_id, attempt::bigint, retries::bigint, cycle::bigint, state, digest, lane::bigint
+             FROM deliveries WHERE state = 'sending' AND channel = ? AND claim_epoch = ? AND claim_life = ?",
+            "SELECT notification_id, attempt, retries, cycle, state, digest, lane
+             FROM deliveries WHERE state = 'sending' AND channel = ? AND claim_epoch = ? AND claim_life = ?",
             vec![Bind::Text(channel.to_string()), Bind::BigInt(claim.epoch), Bind::BigInt(claim.life)],
         );
         let held = self.read(statement).await?;
         self.complete(channel, claim, held).await
+    }
+
+    /// For each of these that is not at its first attempt: the attempts that ended `unknown`.
+    async fn attempts_unknown(
+        &self,
+        channel: Channel,
+        taken: &[TakenTuple],
+    ) -> Result<HashMap<String, Vec<(Option<String>, Instant)>>, StoreError> {
+        let again: Vec<&str> = taken.iter().filter(|row| row.1 > 1).map(|row| row.0.as_str()).collect();
+        if again.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let statement = Statement::<(Text, Nullable<Text>, Moment)>::new(
+            "SELECT notification_id, provider, at FROM notification_history
+             WHERE channel = ? AND outcome = 'unknown'
+               AND notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
+            "SELECT notification_id, provider, at FROM notification_history
+             WHERE channel = ? AND outcome = 'unknown'
+               AND notification_id IN (SELECT value FROM json_each(?))",
+            vec![Bind::Text(channel.to_string()), rows(&again)?],
+        );
+        let found: Vec<(String, Option<String>, Instant)> = self.read(statement).await?;
+        let mut unknown: HashMap<_, Vec<_>> = HashMap::new();
+        for (id, provider, at) in found {
+            unknown.entry(id).or_default().push((provider, at));
+        }
+        Ok(unknown)
     }
 
     async fn complete(
@@ -256,14 +306,16 @@ impl Store {
         let ids: Vec<&str> = taken.iter().map(|row| row.0.as_str()).collect();
         let found: Vec<DetailTuple> = self.read(details(rows(&ids)?)).await?;
         let users = found.iter().map(|row| row.9).collect();
+        let read_at = std::time::Instant::now();
         let contacts = self.contacts(users).await?;
+        let mut unknown = self.attempts_unknown(channel, &taken).await?;
         let mut devices =
             if channel == Channel::Push { self.tried_devices(&taken).await? } else { HashMap::new() };
         let mut found: HashMap<String, DetailTuple> =
             found.into_iter().map(|row| (row.0.clone(), row)).collect();
         let mut claimed: Vec<ClaimedDelivery> = taken
             .into_iter()
-            .filter_map(|(id, attempt, retries, cycle, _, digest)| {
+            .filter_map(|(id, attempt, retries, cycle, _, digest, _)| {
                 let (
                     _,
                     lane,
@@ -283,6 +335,7 @@ impl Store {
                     shadow,
                 ) = found.remove(&id)?;
                 let tried = devices.remove(&id).unwrap_or_default();
+                let unknown = unknown.remove(&id).unwrap_or_default();
                 Some(ClaimedDelivery {
                     id: DeliveryId { notification: NotificationId(id), channel },
                     claim,
@@ -305,7 +358,9 @@ impl Store {
                     expires_at,
                     shadow: shadow != 0,
                     digest,
+                    read_at,
                     contacts: contacts.get(&user_id).cloned(),
+                    unknown,
                     accepted: tried.iter().any(|(_, outcome, _)| outcome == "accepted"),
                     done_devices: tried
                         .into_iter()

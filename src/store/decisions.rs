@@ -8,7 +8,7 @@ use super::{Bind, Statement, Store, StoreError};
 use crate::domain::{Channel, Instant};
 
 /// What was decided, as it is to be kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct LedgerEntry {
     /// The recipient, where there is one.
     pub user_id: Option<i64>,
@@ -56,6 +56,32 @@ pub(super) fn insert_decisions(decisions: Bind) -> Statement {
          SELECT value->>'position', value->>'at', value->>'channel', value->>'user_id', value->>'rules',
                 value->>'record'
          FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING",
+        vec![decisions],
+    )
+}
+
+/// An entry about one delivery, by its event.
+#[derive(Serialize)]
+pub(super) struct LaterRow<'a> {
+    pub(super) event_id: &'a str,
+    pub(super) at: Instant,
+    pub(super) channel: Channel,
+    #[serde(flatten)]
+    pub(super) entry: &'a LedgerEntry,
+}
+
+/// Writes entries about deliveries on whose way the rules were asked again.
+pub(super) fn insert_later(decisions: Bind) -> Statement {
+    Statement::new(
+        "INSERT INTO decisions (position, decided_at, channel, user_id, rules, record)
+         SELECT e.position, r.at, r.channel, r.user_id, r.rules, r.record
+         FROM json_to_recordset(?::json) AS r(event_id text, at timestamptz, channel text, user_id bigint,
+              rules text, record text)
+         CROSS JOIN LATERAL (SELECT position FROM domain_events WHERE id = r.event_id LIMIT 1) e
+         ON CONFLICT DO NOTHING",
+        "INSERT INTO decisions (position, decided_at, channel, user_id, rules, record)
+         SELECT e.position, value->>'at', value->>'channel', value->>'user_id', value->>'rules', value->>'record'
+         FROM json_each(?) JOIN domain_events e ON e.id = value->>'event_id' WHERE TRUE ON CONFLICT DO NOTHING",
         vec![decisions],
     )
 }

@@ -197,6 +197,19 @@ pub(super) fn due_at_once(users: Bind) -> Statement {
     )
 }
 
+/// Makes what waits for another channel of these notifications due now: that one has ended.
+pub(super) fn hurry(notifications: Bind) -> Statement {
+    Statement::new(
+        "UPDATE deliveries SET next_attempt_at = statement_timestamp()
+         WHERE state = 'deferred' AND reason = 'escalation'
+           AND notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
+        "UPDATE deliveries SET next_attempt_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+         WHERE state = 'deferred' AND reason = 'escalation'
+           AND notification_id IN (SELECT value FROM json_each(?))",
+        vec![notifications],
+    )
+}
+
 #[derive(Serialize)]
 struct ReleaseRow<'a> {
     notification_id: &'a NotificationId,

@@ -7,6 +7,15 @@ use super::types::Moment;
 use super::{Bind, Statement, Store, StoreError, transaction};
 use crate::domain::{Channel, DeliveryId, Instant, NotificationId};
 
+/// A heartbeat that was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The database's time.
+    pub at: Instant,
+    /// How many instances live, this one included.
+    pub live: i64,
+}
+
 /// A delivery that somebody claimed and no longer works on.
 #[derive(Debug, Clone)]
 pub struct Holdings {
@@ -43,21 +52,35 @@ impl Store {
         found.into_iter().next().map(|row| row.0).ok_or_else(StoreError::no_row)
     }
 
-    /// Renews the instance's lease and gives the database's time; none when it has been fenced.
+    /// How many instances live.
     ///
     /// # Errors
     ///
     /// Transient ones only.
-    pub async fn heartbeat(&self, epoch: i64) -> Result<Option<Instant>, StoreError> {
-        let statement = Statement::<(Moment,)>::new(
+    pub async fn live_instances(&self) -> Result<i64, StoreError> {
+        let statement =
+            Statement::<(BigInt,)>::same("SELECT count(*) FROM instances WHERE ended_at IS NULL", vec![]);
+        let found: Vec<(i64,)> = self.read(statement).await?;
+        found.into_iter().next().map(|row| row.0).ok_or_else(StoreError::no_row)
+    }
+
+    /// Renews the instance's lease; gives the database's time, and how many live. None when it has been
+    /// fenced. Whoever registered before this began is counted.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn heartbeat(&self, epoch: i64) -> Result<Option<Heartbeat>, StoreError> {
+        let statement = Statement::<(Moment, BigInt)>::new(
             "UPDATE instances SET heartbeat_at = clock_timestamp() WHERE epoch = ? AND ended_at IS NULL
-             RETURNING heartbeat_at",
+             RETURNING heartbeat_at, (SELECT count(*) FROM instances WHERE ended_at IS NULL)",
             "UPDATE instances SET heartbeat_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
-             WHERE epoch = ? AND ended_at IS NULL RETURNING heartbeat_at",
+             WHERE epoch = ? AND ended_at IS NULL
+             RETURNING heartbeat_at, (SELECT count(*) FROM instances WHERE ended_at IS NULL)",
             vec![Bind::BigInt(epoch)],
         );
-        let found: Vec<(Instant,)> = self.write(statement).await?;
-        Ok(found.into_iter().next().map(|row| row.0))
+        let found: Vec<(Instant, i64)> = self.write(statement).await?;
+        Ok(found.into_iter().next().map(|(at, live)| Heartbeat { at, live }))
     }
 
     /// Ends instances whose last heartbeat is older than the lease, or this very one, and frees their

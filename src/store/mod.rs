@@ -69,7 +69,7 @@ pub use error::StoreError;
 pub use events::{EventFilter, EventRecord};
 pub use handle::{HandledEvent, NewDelivery, NewNotification};
 pub use idempotency::Remembered;
-pub use instances::Holdings;
+pub use instances::{Heartbeat, Holdings};
 pub use migrate::Mode as MigrationMode;
 pub use notifications::{AttemptRecord, DeliveryRecord, NotificationFilter, NotificationRecord};
 pub use postgres::Config as PostgresConfig;

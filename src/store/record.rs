@@ -8,6 +8,7 @@ use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
 use super::append::EventRow;
+use super::decisions::{LaterRow, LedgerEntry, insert_later};
 use super::shift::{Ended, apply, lock};
 use super::stats::Changes;
 use super::{Bind, Claim, Statement, Store, StoreError, rows, transaction};
@@ -70,6 +71,12 @@ pub struct DeliveryOutcome {
     pub retries: i64,
     /// For `retry` and `deferred`: the time until the next attempt.
     pub wait: Option<Duration>,
+    /// For `deferred`: not to be sent before this.
+    pub not_before: Option<Instant>,
+    /// What the ledger keeps, where the rules were asked again and said no.
+    pub ledger: Option<LedgerEntry>,
+    /// Whether another channel waits for how this one ends: what was to go later is due at once.
+    pub hurries: bool,
     /// The provider's name.
     pub provider: Option<&'static str>,
     /// The provider's id of the message.
@@ -103,6 +110,9 @@ impl DeliveryOutcome {
             reason: None,
             retries,
             wait: None,
+            not_before: None,
+            ledger: None,
+            hurries: false,
             provider: None,
             reference: None,
             segments: None,
@@ -136,6 +146,7 @@ struct OutcomeRow<'a> {
     reason: Option<&'a str>,
     retries: i64,
     wait: f64,
+    not_before: Option<Instant>,
     provider: Option<&'static str>,
     reference: Option<&'a str>,
     segments: Option<u16>,
@@ -218,6 +229,24 @@ impl Store {
                     );
                 }
             }
+            let taken_ones = || outcomes.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(one, _)| one);
+            let later: Vec<LaterRow<'_>> = taken_ones()
+                .filter_map(|outcome| {
+                    let event_id = &locked.get(&outcome.id.notification)?.event_id;
+                    let entry = outcome.ledger.as_ref()?;
+                    Some(LaterRow { event_id, at: now, channel: outcome.id.channel, entry })
+                })
+                .collect();
+            if !later.is_empty() {
+                insert_later(rows(&later)?).execute(conn).await?;
+            }
+            let hurried: Vec<&NotificationId> = taken_ones()
+                .filter(|outcome| outcome.hurries)
+                .map(|outcome| &outcome.id.notification)
+                .collect();
+            if !hurried.is_empty() {
+                super::deferred::hurry(rows(&hurried)?).execute(conn).await?;
+            }
             if !history.is_empty() {
                 insert_history(rows(&history)?).execute(conn).await?;
             }
@@ -250,6 +279,7 @@ impl<'a> From<&'a DeliveryOutcome> for OutcomeRow<'a> {
             reason: outcome.reason.as_deref(),
             retries: outcome.retries,
             wait: outcome.wait.unwrap_or_default().as_secs_f64(),
+            not_before: outcome.not_before,
             provider: outcome.provider,
             reference: outcome.reference.as_deref(),
             segments: outcome.segments,
@@ -301,10 +331,12 @@ fn end_attempts(outcomes: Bind) -> Statement<(Text, Text, BigInt)> {
              reference = COALESCE(o.reference, d.reference), segments = COALESCE(o.segments, d.segments),
              template_version = COALESCE(o.template_version, d.template_version),
              next_attempt_at = statement_timestamp() + make_interval(secs => o.wait),
+             not_before = COALESCE(o.not_before, d.not_before),
              sent_at = CASE WHEN o.sent THEN statement_timestamp() ELSE d.sent_at END,
              claim_epoch = NULL, claim_life = NULL, updated_at = statement_timestamp()
          FROM json_to_recordset(?::json) AS o(notification_id text, channel text, epoch bigint, life bigint,
-              attempt smallint, state text, reason text, retries smallint, wait double precision, provider text,
+              attempt smallint, state text, reason text, retries smallint, wait double precision,
+              not_before timestamptz, provider text,
               reference text, segments smallint, template_version text, sent boolean)
          WHERE d.notification_id = o.notification_id AND d.channel = o.channel AND d.state = 'sending'
            AND d.claim_epoch = o.epoch AND d.claim_life = o.life AND d.attempt = o.attempt
@@ -317,6 +349,7 @@ fn end_attempts(outcomes: Bind) -> Statement<(Text, Text, BigInt)> {
              segments = COALESCE(o.value->>'segments', segments),
              template_version = COALESCE(o.value->>'template_version', template_version),
              next_attempt_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', (o.value->>'wait') || ' seconds'),
+             not_before = COALESCE(o.value->>'not_before', not_before),
              sent_at = CASE WHEN o.value->>'sent' THEN strftime('%Y-%m-%dT%H:%M:%f000Z', 'now') ELSE sent_at END,
              claim_epoch = NULL, claim_life = NULL, updated_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
          FROM json_each(?) AS o

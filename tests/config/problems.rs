@@ -152,6 +152,7 @@ fn every_rule_names_its_key() {
         dispatch.batch = 0
         outcome_writer.batch = 0
         live_feed = {backlog = 0, clients = 0}
+        breaker = {failures = 0, pause = "0s", max_pause = "0s"}
         [routes."notification.sent"]
         channels = ["push"]
         [routes."No Type"]
@@ -185,6 +186,8 @@ fn every_rule_names_its_key() {
         "email.from",
         "email.per_second",
         "email.smtp.url",
+        "limits.breaker.failures",
+        "limits.breaker.pause",
         "limits.dispatch.batch",
         "limits.event_writer.batch",
         "limits.event_writer.queue",

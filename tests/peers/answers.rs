@@ -10,8 +10,11 @@ struct Planned<T> {
     next: Vec<T>,
 }
 
-/// Answers by destination: some for the next times, then one for always.
+/// Answers by destination: some for the next times, then one for always; else those for everyone.
 pub struct Answers<T>(Mutex<HashMap<String, Planned<T>>>);
+
+/// The destination that stands for all that have no answers of their own.
+pub const EVERYONE: &str = "*";
 
 impl<T> Default for Answers<T> {
     fn default() -> Self {
@@ -37,10 +40,18 @@ impl<T: Copy> Answers<T> {
         planned.next.splice(0..0, std::iter::repeat_n(answer, times));
     }
 
+    /// From now on nothing is planned.
+    pub fn clear(&self) {
+        self.all().clear();
+    }
+
     /// The answer that is due, used up if it was for some times; none was planned.
     pub fn next(&self, to: &str) -> Option<T> {
         let mut all = self.all();
-        let planned = all.get_mut(to)?;
-        planned.next.pop().or(planned.always)
+        let mut due = |to: &str| {
+            let planned = all.get_mut(to)?;
+            planned.next.pop().or(planned.always)
+        };
+        due(to).or_else(|| due(EVERYONE))
     }
 }

@@ -74,6 +74,8 @@ pub struct PushMessage {
     pub message: Value,
     /// The access token.
     pub bearer: String,
+    /// What was answered.
+    pub answer: FcmAnswer,
     /// When it came.
     pub at: Instant,
 }
@@ -155,6 +157,11 @@ impl FcmPeer {
     /// What this device gets the next times only.
     pub fn answer_times(&self, times: usize, token: &str, answer: FcmAnswer) {
         self.state.answers.times(times, token, answer);
+    }
+
+    /// From now on all is well.
+    pub fn heal(&self) {
+        self.state.answers.clear();
     }
 
     pub fn messages(&self) -> &Log<PushMessage> {
@@ -290,7 +297,7 @@ impl State {
         let token = body["message"]["token"].as_str().unwrap().to_owned();
         let answer = self.answers.next(&token).unwrap_or(FcmAnswer::Accepted);
         let message = body["message"].clone();
-        let message = PushMessage { token, message, bearer: bearer.to_owned(), at: Instant::now() };
+        let message = PushMessage { token, message, bearer: bearer.to_owned(), answer, at: Instant::now() };
         self.messages.push(message);
         react(answer, self.messages.len())
     }

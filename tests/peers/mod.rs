@@ -16,7 +16,7 @@ mod server;
 mod sms;
 mod smtp;
 
-pub use answers::Answers;
+pub use answers::{Answers, EVERYONE};
 pub use authority::Authority;
 pub use fcm::{FcmAnswer, FcmPeer, PushMessage};
 pub use http::{HttpPeer, Reaction, Request};

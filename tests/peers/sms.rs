@@ -57,6 +57,8 @@ pub struct TextMessage {
     pub text: String,
     pub id: String,
     pub request: Request,
+    /// What was answered.
+    pub answer: GatewayAnswer,
     /// When it came.
     pub at: Instant,
 }
@@ -148,6 +150,11 @@ impl SmsPeer {
         self.state.answers.times(times, number, answer);
     }
 
+    /// From now on all is well.
+    pub fn heal(&self) {
+        self.state.answers.clear();
+    }
+
     /// What came, whatever was answered.
     pub fn messages(&self) -> &Log<TextMessage> {
         &self.state.messages
@@ -165,7 +172,7 @@ impl State {
         let answer = self.answers.next(&to).unwrap_or(GatewayAnswer::Accepted);
         // A gateway may well repeat the message in its answer.
         let echo = format!("{to} {text}");
-        self.messages.push(TextMessage { to, text, id, request, at: Instant::now() });
+        self.messages.push(TextMessage { to, text, id, request, answer, at: Instant::now() });
         let reference = format!("G{}", self.messages.len());
         let accepted = self.word("accepted", &reference, "");
         match answer {

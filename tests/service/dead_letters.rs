@@ -26,6 +26,10 @@ headers = { Content-Type = "application/json" }
 body = '{"to": "{{ to }}", "text": "{{ text }}", "id": "{{ id }}"}'
 accepted = "ok"
 
+# What fails again and again is to die, and not to wait until the gateway is back.
+[limits.breaker]
+failures = 1000
+
 [routes."transaction.completed"]
 channels = ["sms"]
 

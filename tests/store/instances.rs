@@ -31,7 +31,8 @@ on_both! {
         let before = db.store.now().await.unwrap();
         let beat = db.store.heartbeat(first).await.unwrap().unwrap();
         let after = db.store.now().await.unwrap();
-        assert!(before <= beat && beat <= after, "{before:?} {beat:?} {after:?}");
+        assert!(before <= beat.at && beat.at <= after, "{before:?} {beat:?} {after:?}");
+        assert_eq!((beat.live, db.store.live_instances().await.unwrap()), (2, 2));
         assert!(db.store.fence(LEASE, None).await.unwrap().is_empty());
 
         silence(&db, first, 14).await;
@@ -39,6 +40,7 @@ on_both! {
         silence(&db, first, 16).await;
         assert_eq!(db.store.fence(LEASE, None).await.unwrap(), [first]);
         assert_eq!(db.store.heartbeat(first).await.unwrap(), None);
+        assert_eq!(db.store.heartbeat(second).await.unwrap().unwrap().live, 1);
         assert!(db.store.fence(LEASE, None).await.unwrap().is_empty(), "once");
         assert_eq!(db.store.fence(LEASE, Some(second)).await.unwrap(), [second], "it ends itself");
         assert_eq!(db.store.heartbeat(second).await.unwrap(), None);

@@ -343,6 +343,9 @@ pub fn first_outcome(
         _ => Vec::new(),
     };
     DeliveryOutcome {
+        hurries: false,
+        ledger: None,
+        not_before: None,
         id: DeliveryId { notification: id.clone(), channel },
         claim,
         attempt: 1,
@@ -363,6 +366,9 @@ pub fn first_outcome(
 /// What the attempt of a claim came to.
 pub fn outcome_of(claimed: &ClaimedDelivery, state: DeliveryState) -> DeliveryOutcome {
     DeliveryOutcome {
+        hurries: false,
+        ledger: None,
+        not_before: None,
         attempt: claimed.attempt,
         cycle: claimed.cycle,
         retries: claimed.retries + i64::from(state == DeliveryState::Retry),

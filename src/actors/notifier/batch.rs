@@ -9,7 +9,8 @@ use crate::actors::instance::Instance;
 use crate::actors::rules::{Rules, Times};
 use crate::domain::recipient::recipient_of_registration;
 use crate::domain::{
-    Channel, DeliveryId, DeliveryState, EventOutcome, Instant, NewEvent, NotificationId, Recipient as Person,
+    Channel, DeliveryId, DeliveryState, EventOutcome, Instant, Lane, NewEvent, NotificationId,
+    Recipient as Person,
 };
 use crate::policy::{
     Cap, DIGEST, Mode, Plan, Record, Route, Routes, Spent, about_event, accounts_of, decide, owner_learned,
@@ -24,6 +25,7 @@ use crate::store::{
 pub(super) struct Known {
     owners: HashMap<String, i64>,
     contacts: HashMap<i64, Contacts>,
+    read_at: std::time::Instant,
 }
 
 impl Known {
@@ -41,8 +43,9 @@ impl Known {
         );
         users.sort_unstable();
         users.dedup();
+        let read_at = std::time::Instant::now();
         let contacts = store.contacts(users).await?;
-        Ok(Self { owners, contacts })
+        Ok(Self { owners, contacts, read_at })
     }
 
     /// The caps that this batch's messages are counted by, each once.
@@ -211,7 +214,7 @@ impl Batch {
                         .then(|| digest_key(user, verdict.channel, &event.kind)),
                 };
                 if delivery.state == DeliveryState::Pending {
-                    self.claim_at_birth(&id, &mut delivery);
+                    self.claim_at_birth(&id, route.priority, &mut delivery);
                 }
                 delivery
             })
@@ -237,12 +240,12 @@ impl Batch {
     }
 
     /// Where the sender has room and nothing waits before it, a delivery is born in its hand.
-    fn claim_at_birth(&mut self, id: &NotificationId, delivery: &mut NewDelivery) {
+    fn claim_at_birth(&mut self, id: &NotificationId, lane: Lane, delivery: &mut NewDelivery) {
         let Some(hand) = self.instance.hand(delivery.channel) else { return };
         let may = !self.left.contains(&delivery.channel)
             && !self.instance.is_paused(delivery.channel)
             && self.instance.holds_lease();
-        match may.then(|| hand.room_for_new()).flatten() {
+        match may.then(|| hand.room_for_new(lane)).flatten() {
             Some(room) => {
                 delivery.state = DeliveryState::Sending;
                 delivery.claim = Some(Claim { epoch: self.instance.epoch(), life: hand.life() });
@@ -318,6 +321,8 @@ fn claimed_details(
                         accepted: false,
                         shadow: notification.shadow,
                         digest: None,
+                        read_at: known.read_at,
+                        unknown: Vec::new(),
                     },
                 ));
             }

@@ -1,30 +1,108 @@
 //! One attempt: render, send to each destination, conclude.
 
-use std::time::Instant as Tick;
+use std::time::{Duration, Instant as Tick};
 
 use futures_util::future::join_all;
 
 use super::Equipment;
+use super::asking::ask;
+use crate::actors::carrier::Carrier;
 use crate::domain::{AttemptOutcome, Channel, Content, DeliveryState, Destination, Instant, Lane};
-use crate::policy::Retry;
-use crate::policy::{Conclusion, EXPIRED, NO_CONTACT, Past, Try, conclude};
+use crate::policy::{Conclusion, NO_CONTACT, Past, Retry, SHADOW, Sign, Ticket, Try, conclude};
 use crate::providers::{Outgoing, Report};
 use crate::store::{Attempted, ClaimedDelivery, DeliveryOutcome, Holdings};
-use crate::templates::Variables;
+use crate::templates::{Rendered, Variables};
 
-/// Makes the attempt and says what becomes of the delivery. Expiry and contacts are looked at again:
-/// they may have changed while it waited.
-pub(super) async fn make(equipment: &Equipment, delivery: ClaimedDelivery) -> DeliveryOutcome {
-    if delivery.expires_at.is_some_and(|at| at <= equipment.instance.now()) {
-        return ended(&delivery, DeliveryState::Expired, EXPIRED);
+/// What failed through a provider that is left alone waits so much longer than the pause: another delivery
+/// goes first as the next probe, and one that no provider can take does not keep the others waiting.
+const AFTER_THE_PROBE: Duration = Duration::from_secs(1);
+
+/// From this attempt on a failure uses up a retry although the provider is left alone: an end has to
+/// come, and attempts are counted in 16 bits. With a probe a minute it is a week away.
+const NO_LONGER_FREE: i64 = 10_000;
+
+/// Where it goes, and what it says.
+struct Prepared {
+    destinations: Vec<(Option<String>, Destination)>,
+    rendered: Rendered,
+}
+
+/// Makes the attempt by this provider, notes what it showed of it, and says what becomes of the delivery.
+pub(super) async fn make(
+    equipment: &Equipment,
+    carrier: &Carrier,
+    ticket: Ticket,
+    mut delivery: ClaimedDelivery,
+) -> DeliveryOutcome {
+    let asked = ask(equipment, &mut delivery).await;
+    let Prepared { destinations, rendered } = match asked.and_then(|()| prepare(equipment, &delivery)) {
+        Ok(prepared) => prepared,
+        Err(outcome) => {
+            carrier.note(ticket, Sign::Nothing, None);
+            return DeliveryOutcome { hurries: hurries(equipment, &delivery, &outcome), ..*outcome };
+        }
+    };
+    let segments = match &rendered.content {
+        Content::Sms { segments, .. } => Some(*segments),
+        _ => None,
+    };
+    if delivery.shadow {
+        carrier.note(ticket, Sign::Nothing, None);
+        let version = Some(rendered.version);
+        let shadowed = ended(&delivery, DeliveryState::Shadowed, SHADOW);
+        return DeliveryOutcome { segments, template_version: version, ..shadowed };
     }
-    let destinations = destinations(&delivery);
+    let sends = destinations.into_iter().enumerate().map(|(nth, (device, to))| {
+        send(equipment, carrier, nth, &delivery, rendered.content.clone(), device, to)
+    });
+    let made: Vec<(Attempted, Report)> = join_all(sends).await;
+    let sign = Sign::of_all(made.iter().map(|(_, report)| report.sign));
+    let asked = made.iter().filter(|(_, report)| report.sign == Sign::Fails);
+    carrier.note(ticket, sign, asked.filter_map(|(_, report)| report.retry_after).max());
+    let retry = (equipment.retries)(&delivery.event_type, delivery.id.channel);
+    let pause = match sign {
+        Sign::Fails if delivery.attempt < NO_LONGER_FREE => pause(equipment, carrier, &made, &retry),
+        _ => None,
+    };
+    let mut outcome = concluded(equipment, carrier, &delivery, &made, &retry, pause);
+    outcome.segments = segments;
+    outcome.template_version = Some(rendered.version);
+    outcome.hurries = hurries(equipment, &delivery, &outcome);
+    note(&delivery, &outcome);
+    outcome
+}
+
+/// Whether another channel waits for how this one ends.
+fn hurries(equipment: &Equipment, delivery: &ClaimedDelivery, outcome: &DeliveryOutcome) -> bool {
+    let route = equipment.rules.routes.get(&delivery.event_type);
+    !outcome.state.is_open() && route.is_some_and(|route| !route.escalate.is_empty())
+}
+
+/// Where the provider is left alone now: how long the delivery waits. Not for the pause, where the other
+/// provider can take it.
+fn pause(
+    equipment: &Equipment,
+    carrier: &Carrier,
+    made: &[(Attempted, Report)],
+    retry: &Retry,
+) -> Option<Duration> {
+    let left = carrier.pause_left()?;
+    let may_go = made.iter().all(|(attempted, _)| attempted.outcome != AttemptOutcome::Unknown);
+    if may_go && !carrier.is_fallback() && equipment.carriers.has_usable_fallback() {
+        return Some(Duration::ZERO);
+    }
+    Some((left + AFTER_THE_PROBE).max(retry.floor))
+}
+
+/// All that comes before the send; else what becomes of the delivery without one.
+fn prepare(equipment: &Equipment, delivery: &ClaimedDelivery) -> Result<Prepared, Box<DeliveryOutcome>> {
+    let destinations = destinations(delivery);
     if destinations.is_empty() {
         // Its devices may all be gone, or have accepted it in an earlier attempt.
-        return match delivery.accepted {
-            true => unchanged(&delivery, DeliveryState::Sent),
-            false => ended(&delivery, DeliveryState::Suppressed, NO_CONTACT),
-        };
+        return Err(Box::new(match delivery.accepted {
+            true => unchanged(delivery, DeliveryState::Sent),
+            false => ended(delivery, DeliveryState::Suppressed, NO_CONTACT),
+        }));
     }
     let variables = Variables {
         event_id: delivery.event_id.clone(),
@@ -37,8 +115,8 @@ pub(super) async fn make(equipment: &Equipment, delivery: ClaimedDelivery) -> De
         locale: delivery.locale.clone(),
         time_zone: delivery.time_zone.clone(),
     };
-    let rendered = match equipment.templates.render(&delivery.template, delivery.id.channel, &variables) {
-        Ok(rendered) => rendered,
+    match equipment.templates.render(&delivery.template, delivery.id.channel, &variables) {
+        Ok(rendered) => Ok(Prepared { destinations, rendered }),
         Err(error) => {
             tracing::error!(
                 delivery = %delivery.id,
@@ -47,24 +125,9 @@ pub(super) async fn make(equipment: &Equipment, delivery: ClaimedDelivery) -> De
                 "a template cannot be rendered"
             );
             metrics::counter!("herald_template_errors_total").increment(1);
-            return template_failed(&delivery, error.to_string());
+            Err(Box::new(template_failed(delivery, error.to_string())))
         }
-    };
-    let segments = match &rendered.content {
-        Content::Sms { segments, .. } => Some(*segments),
-        _ => None,
-    };
-    let now = equipment.instance.now();
-    let sends = destinations
-        .into_iter()
-        .map(|(device, to)| send(equipment, &delivery, rendered.content.clone(), device, to, now));
-    let made: Vec<(Attempted, Report)> = join_all(sends).await;
-    let retry = (equipment.retries)(&delivery.event_type, delivery.id.channel);
-    let mut outcome = concluded(equipment, &delivery, &made, &retry);
-    outcome.segments = segments;
-    outcome.template_version = Some(rendered.version);
-    note(&delivery, &outcome);
-    outcome
+    }
 }
 
 /// Where this attempt goes: for push, each device that has neither accepted nor refused it for good.
@@ -93,14 +156,22 @@ fn destinations(delivery: &ClaimedDelivery) -> Vec<(Option<String>, Destination)
     }
 }
 
+/// Sends to the `nth` destination. The turn of the first one has been taken.
 async fn send(
     equipment: &Equipment,
+    carrier: &Carrier,
+    nth: usize,
     delivery: &ClaimedDelivery,
     content: Content,
     device: Option<String>,
     to: Destination,
-    now: Instant,
 ) -> (Attempted, Report) {
+    let instance = &equipment.instance;
+    if nth > 0 {
+        while let Err(wait) = carrier.take_turn(instance) {
+            actix::clock::sleep(wait).await;
+        }
+    }
     let message = Outgoing {
         delivery: delivery.id.clone(),
         event_id: delivery.event_id.clone(),
@@ -108,32 +179,32 @@ async fn send(
         correlation_id: delivery.correlation_id.clone(),
         to,
         content,
-        time_to_live: delivery.expires_at.map(|at| at.since(now)),
+        time_to_live: delivery.expires_at.map(|at| at.since(instance.now())),
         urgent: delivery.lane <= Lane::High,
     };
-    if let Some(pace) = &equipment.pace {
-        pace.until_ready().await;
-    }
     let begun = Tick::now();
-    let report = equipment.provider.send(&message).await;
+    let report = match nth == 0 || instance.holds_lease() {
+        true => carrier.provider().send(&message).await,
+        false => Report::failed(AttemptOutcome::Transient, "lease", "the lease ran out before the send")
+            .and_sign(Sign::Nothing),
+    };
     let latency = begun.elapsed();
     let labels = [("channel", delivery.id.channel.as_str()), ("outcome", report.outcome.as_str())];
     metrics::counter!("herald_attempts_total", &labels).increment(1);
     metrics::histogram!("herald_attempt_seconds", "channel" => delivery.id.channel.as_str()).record(latency);
     if report.misconfigured {
         tracing::error!(
-            provider = equipment.provider.name(),
+            provider = carrier.name(),
             code = report.code,
             error = report.error,
             "the provider refuses Herald itself: its configuration or account there needs an operator"
         );
-        metrics::counter!("herald_provider_misconfigured_total", "provider" => equipment.provider.name())
-            .increment(1);
+        metrics::counter!("herald_provider_misconfigured_total", "provider" => carrier.name()).increment(1);
     }
     let attempted = Attempted {
         device,
         outcome: report.outcome,
-        provider: Some(equipment.provider.name()),
+        provider: Some(carrier.name()),
         code: report.code.as_deref().map(plain),
         error: report.error.as_deref().map(plain),
         reference: report.reference.as_deref().map(plain),
@@ -165,9 +236,11 @@ fn note(delivery: &ClaimedDelivery, outcome: &DeliveryOutcome) {
 
 fn concluded(
     equipment: &Equipment,
+    carrier: &Carrier,
     delivery: &ClaimedDelivery,
     made: &[(Attempted, Report)],
     retry: &Retry,
+    pause: Option<Duration>,
 ) -> DeliveryOutcome {
     let tries: Vec<Try<'_>> = made
         .iter()
@@ -181,11 +254,12 @@ fn concluded(
         retries: u32::try_from(delivery.retries).unwrap_or(u32::MAX),
         accepted: delivery.accepted,
         expires_at: delivery.expires_at,
+        pause,
     };
     let conclusion = conclude(&tries, past, retry, equipment.instance.now(), rand::random());
     let mut outcome = unchanged(delivery, conclusion.state);
     apply(&mut outcome, conclusion);
-    outcome.provider = Some(equipment.provider.name());
+    outcome.provider = Some(carrier.name());
     outcome.reference = made.iter().find_map(|(attempted, _)| attempted.reference.clone());
     outcome.gone_devices = made
         .iter()
@@ -260,6 +334,7 @@ pub(in crate::actors) fn interrupted(
             retries: u32::try_from(held.retries).unwrap_or(u32::MAX),
             accepted: held.accepted,
             expires_at: held.expires_at,
+            pause: None,
         };
         apply(&mut outcome, conclude(&tries, past, retry, now, random));
     }

@@ -4,6 +4,7 @@
 //! room from the claim until its outcome is recorded, so a slow provider or a slow database leaves
 //! the rest waiting in the database, where it costs nothing.
 
+mod asking;
 mod attempt;
 mod recovery;
 
@@ -12,15 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
-use super::hand::{Hand, Room};
+use super::carrier::{Carrier, Carriers, Intake, Way};
+use super::hand::{Hand, Room, is_upper, kept_for_upper};
 use super::instance::Instance;
 use super::messages::{DeliveriesDue, RecordOutcome, ReleaseHand, SendDeliveries};
 use super::outcome_writer::OutcomeWriter;
+use super::rules::Rules;
 use crate::domain::{Channel, DeliveryId, DeliveryState, Lane};
-use crate::policy::Retry;
-use crate::providers::Provider;
+use crate::policy::{Retry, Ticket};
 use crate::store::{Claim, ClaimedDelivery, DeliveryOutcome};
 use crate::supervision::SupervisedContext;
 use crate::templates::Templates;
@@ -46,24 +47,15 @@ pub(super) struct Equipment {
     /// Its hand.
     pub hand: Arc<Hand>,
     /// What carries the channel.
-    pub provider: Arc<dyn Provider>,
+    pub carriers: Carriers,
     /// What messages are rendered from.
     pub templates: Arc<Templates>,
+    /// What is decided by.
+    pub rules: Arc<Rules>,
     /// When to try again.
     pub retries: Retries,
     /// Who records outcomes.
     pub outcomes: Addr<OutcomeWriter>,
-    /// Sends at once.
-    pub concurrency: usize,
-    /// Sends a second.
-    pub pace: Option<Arc<DefaultDirectRateLimiter>>,
-}
-
-/// Paces sends: one after the other, none saved up for a burst, since a provider counts in short
-/// windows.
-pub(super) fn pace(per_second: f64) -> Option<Arc<DefaultDirectRateLimiter>> {
-    let period = Duration::try_from_secs_f64(1.0 / per_second).ok()?;
-    Some(Arc::new(RateLimiter::direct(Quota::with_period(period)?)))
 }
 
 /// The actor.
@@ -75,7 +67,10 @@ pub(super) struct Sender {
     /// In hand: waiting, being sent, or being recorded.
     /// Each with the number of its attempt.
     in_hand: HashMap<DeliveryId, i64>,
-    sending: usize,
+    /// Sends under way, by the provider's name.
+    sending: BTreeMap<&'static str, usize>,
+    /// Whether it is to look again when the pace allows the next send.
+    paced: bool,
     claiming: bool,
     /// Whether more may be due than the last claim had room for.
     more: bool,
@@ -87,12 +82,14 @@ impl Sender {
     /// A sender with an empty hand; its life begins here.
     pub(super) fn new(equipment: Equipment) -> Self {
         let life = equipment.hand.begin_life();
+        equipment.carriers.forget_probes();
         Self {
             equipment,
             life,
             waiting: BTreeMap::new(),
             in_hand: HashMap::new(),
-            sending: 0,
+            sending: BTreeMap::new(),
+            paced: false,
             claiming: false,
             more: false,
             missed: HashSet::new(),
@@ -116,13 +113,30 @@ impl Sender {
         }
     }
 
-    /// Claims as much as there is room for.
+    /// How much is to be taken in hand now; new deliveries are told as well.
+    fn intake(&self) -> Intake {
+        let intake = self.equipment.carriers.intake(&self.equipment.instance);
+        self.equipment.hand.set_shut(intake != Intake::All);
+        intake
+    }
+
+    /// Claims as much as there is room for, and the provider is able to take.
     fn claim_due(&mut self, ctx: &mut SupervisedContext<Self>) {
         let instance = &self.equipment.instance;
         if self.claiming || instance.is_paused(self.channel()) || !instance.holds_lease() {
             return;
         }
-        let rooms: Vec<Room> = std::iter::from_fn(|| self.equipment.hand.room()).collect();
+        let most = match self.intake() {
+            Intake::All => usize::MAX,
+            // The one that is there already will be the probe.
+            Intake::One => usize::from(self.waiting.values().all(VecDeque::is_empty)),
+            Intake::Nothing => 0,
+        };
+        let hand = &self.equipment.hand;
+        let mut rooms: Vec<Room> = std::iter::from_fn(|| hand.room()).take(most).collect();
+        let lower = rooms.len();
+        // Behind the others: what is claimed comes upper lanes first, and takes from the end.
+        rooms.extend(std::iter::from_fn(|| hand.upper_room()).take(most - lower));
         if rooms.is_empty() {
             self.more = true;
             return;
@@ -133,20 +147,25 @@ impl Sender {
         let look = self.equipment.hand.before_look();
         let asked = rooms.len();
         let claimed = async move {
-            let limit = i64::try_from(asked).unwrap_or(i64::MAX);
-            (store.claim(channel, claim, limit).await, rooms)
+            let limit = |count| i64::try_from(count).unwrap_or(i64::MAX);
+            (store.claim_by_lanes(channel, claim, limit(asked), limit(lower)).await, rooms)
         };
-        ctx.spawn(claimed.into_actor(self).map(move |(result, rooms), sender, ctx| {
+        ctx.spawn(claimed.into_actor(self).map(move |(result, mut rooms), sender, ctx| {
             sender.claiming = false;
             match result {
                 Ok(deliveries) => {
-                    if deliveries.len() < asked {
+                    let ordinary = deliveries.iter().filter(|delivery| !is_upper(delivery.lane)).count();
+                    if deliveries.len() < asked && ordinary < lower {
                         sender.equipment.hand.none_waits(look);
                     } else {
                         sender.more = true;
                     }
-                    for (delivery, room) in deliveries.into_iter().zip(rooms) {
-                        sender.take(delivery, room);
+                    for delivery in deliveries {
+                        let upper = is_upper(delivery.lane);
+                        let fits = |room: &Room| upper || room.is_for_any();
+                        if let Some(room) = rooms.iter().rposition(fits).map(|at| rooms.swap_remove(at)) {
+                            sender.take(delivery, room);
+                        }
                     }
                     sender.send_what_waits(ctx);
                 }
@@ -159,36 +178,83 @@ impl Sender {
         }));
     }
 
-    /// Starts what there is capacity for, upper lanes first.
+    /// Starts what there is capacity for, upper lanes first. What no provider may have goes back.
     fn send_what_waits(&mut self, ctx: &mut SupervisedContext<Self>) {
-        while self.sending < self.equipment.concurrency {
-            if !self.equipment.instance.holds_lease() {
-                break;
-            }
-            let next = self.waiting.values_mut().find_map(VecDeque::pop_front);
-            let Some((delivery, room)) = next else { break };
-            if delivery.claim.epoch != self.equipment.instance.epoch() {
+        self.intake();
+        while self.equipment.instance.holds_lease() {
+            let Some(lane) = self.waiting.values_mut().find(|lane| !lane.is_empty()) else { break };
+            let Some((delivery, room)) = lane.pop_front() else { break };
+            let instance = &self.equipment.instance;
+            if delivery.claim.epoch != instance.epoch() {
                 // Others have taken it over; what came of it is theirs to say.
                 self.in_hand.remove(&delivery.id);
                 continue;
             }
-            if self.equipment.instance.is_paused(self.channel()) {
-                self.give_back(delivery, room, ctx);
+            if instance.is_paused(self.equipment.hand.channel()) {
+                self.give_back(delivery, room, None, ctx);
                 continue;
             }
-            self.start(delivery, room, ctx);
+            let carrier = match self.equipment.carriers.way(&delivery.unknown, instance.now()) {
+                Way::By(carrier) => carrier,
+                Way::NotYet(wait) => {
+                    self.give_back(delivery, room, Some(wait), ctx);
+                    continue;
+                }
+                Way::Shut => {
+                    self.give_back(delivery, room, None, ctx);
+                    continue;
+                }
+            };
+            let kept = if is_upper(delivery.lane) { 0 } else { kept_for_upper(carrier.concurrency()) };
+            if self
+                .sending
+                .get(carrier.name())
+                .is_some_and(|sending| *sending + kept >= carrier.concurrency())
+            {
+                lane.push_front((delivery, room));
+                break;
+            }
+            if let Err(wait) = carrier.take_turn(instance) {
+                lane.push_front((delivery, room));
+                self.look_again_after(wait, ctx);
+                break;
+            }
+            match carrier.begin() {
+                Some(ticket) => self.start(carrier, ticket, delivery, room, ctx),
+                None => self.give_back(delivery, room, None, ctx),
+            }
         }
     }
 
-    fn start(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
+    /// Looks again when the pace allows the next send.
+    fn look_again_after(&mut self, wait: Duration, ctx: &mut SupervisedContext<Self>) {
+        if !std::mem::replace(&mut self.paced, true) {
+            ctx.run_later(wait, |sender, ctx| {
+                sender.paced = false;
+                sender.send_what_waits(ctx);
+            });
+        }
+    }
+
+    fn start(
+        &mut self,
+        carrier: Arc<Carrier>,
+        ticket: Ticket,
+        delivery: ClaimedDelivery,
+        room: Room,
+        ctx: &mut SupervisedContext<Self>,
+    ) {
         crate::breakpoint!("sender");
-        self.sending += 1;
+        let name = carrier.name();
+        *self.sending.entry(name).or_default() += 1;
         self.equipment.hand.start(&delivery.id, delivery.attempt);
         let equipment = self.equipment.clone();
-        let attempt = async move { attempt::make(&equipment, delivery).await };
-        ctx.spawn(attempt.into_actor(self).map(|outcome, sender, ctx| {
+        let attempt = async move { attempt::make(&equipment, &carrier, ticket, delivery).await };
+        ctx.spawn(attempt.into_actor(self).map(move |outcome, sender, ctx| {
             crate::breakpoint!("sender_sent");
-            sender.sending -= 1;
+            if let Some(sending) = sender.sending.get_mut(name) {
+                *sending = sending.saturating_sub(1);
+            }
             sender.record(outcome, room, ctx);
             sender.send_what_waits(ctx);
         }));
@@ -211,9 +277,16 @@ impl Sender {
         }));
     }
 
-    /// Puts a delivery that was not started back into the database.
-    fn give_back(&mut self, delivery: ClaimedDelivery, room: Room, ctx: &mut SupervisedContext<Self>) {
-        let outcome = attempt::unchanged(&delivery, DeliveryState::Pending);
+    /// Puts a delivery that was not started back into the database, where it waits this long at least.
+    fn give_back(
+        &mut self,
+        delivery: ClaimedDelivery,
+        room: Room,
+        wait: Option<Duration>,
+        ctx: &mut SupervisedContext<Self>,
+    ) {
+        let outcome = DeliveryOutcome { wait, ..attempt::unchanged(&delivery, DeliveryState::Pending) };
+        self.more = true;
         self.equipment.hand.leave_waiting();
         self.record(outcome, room, ctx);
     }
@@ -290,7 +363,7 @@ impl Handler<ReleaseHand> for Sender {
     fn handle(&mut self, _: ReleaseHand, ctx: &mut Self::Context) {
         let waiting = std::mem::take(&mut self.waiting);
         for (delivery, room) in waiting.into_values().flatten() {
-            self.give_back(delivery, room, ctx);
+            self.give_back(delivery, room, None, ctx);
         }
     }
 }

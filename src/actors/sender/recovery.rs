@@ -62,8 +62,11 @@ impl Sender {
                     continue;
                 }
                 let key = (delivery.id.clone(), delivery.attempt);
-                if let Some(room) =
-                    sender.missed.contains(&key).then(|| sender.equipment.hand.room()).flatten()
+                if let Some(room) = sender
+                    .missed
+                    .contains(&key)
+                    .then(|| sender.equipment.hand.room_of(delivery.lane))
+                    .flatten()
                 {
                     tracing::warn!(delivery = %delivery.id, "a claim that was lost on the way is taken up");
                     sender.take(delivery, room);

@@ -64,12 +64,29 @@ pub(super) async fn tree(api: web::Data<Api>, caller: Caller) -> Result<HttpResp
         .iter()
         .map(|hand| json!({ "channel": hand.channel(), "in_hand": hand.held(), "life": hand.life() }))
         .collect();
+    let providers: Vec<_> = api
+        .carriers
+        .iter()
+        .map(|carrier| {
+            let view = carrier.view(instance.now());
+            json!({
+                "channel": view.channel,
+                "provider": view.provider,
+                "role": if view.is_fallback { "fallback" } else { "first" },
+                "breaker": view.breaker,
+                "since": view.since,
+                "failures": view.failures,
+                "next_probe_at": view.next_probe_at,
+            })
+        })
+        .collect();
     let actors: Vec<Actor> = api.board.status().into_iter().map(Actor::from).collect();
     respond(&json!({
-        "instance": { "name": instance.name, "epoch": instance.epoch(), "holds_lease": instance.holds_lease() },
+        "instance": { "name": instance.name, "epoch": instance.epoch(), "holds_lease": instance.holds_lease(),
+                      "live": instance.live() },
         "dispatch": { "held": controls.held, "events_being_stored": api.ingest.waiting() },
         "redis": api.redis.as_ref().map(|counts| counts.snapshot()),
-        "channels": { "paused": paused, "hands": hands },
+        "channels": { "paused": paused, "hands": hands, "providers": providers },
         "actors": actors,
     }))
 }

@@ -8,6 +8,7 @@ mod page;
 mod retry;
 mod stream;
 mod throttle;
+mod troubles;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::troubles::troubles;
 use crate::domain::{Channel, DeliveryState, Instant};
 use crate::http::{Api, Problem};
 use crate::store::{
@@ -55,6 +56,8 @@ pub(super) struct Figures {
 pub(super) struct ChannelView {
     pub(super) name: &'static str,
     pub(super) paused: bool,
+    /// Which of its providers are left alone, and until when.
+    pub(super) troubles: Vec<String>,
     pub(super) totals: Figures,
     pub(super) shares: Vec<Share>,
 }
@@ -151,6 +154,11 @@ impl Standing {
             .filter(|channel| controls.paused.contains(channel))
             .map(|channel| name(*channel))
             .collect();
+        let failing: Vec<&str> = Channel::ALL
+            .iter()
+            .filter(|channel| !troubles(api, **channel).is_empty())
+            .map(|channel| name(*channel))
+            .collect();
         let (word, class, detail) = if api.instance.is_stopping() {
             ("Stopping", "held", "what is in hand is finished or given back".to_owned())
         } else if !down.is_empty() {
@@ -159,6 +167,9 @@ impl Standing {
             ("Held", "held", format!("events are taken in, nothing is handled or sent; {waiting}"))
         } else if !paused.is_empty() {
             ("Paused", "held", format!("nothing is sent by {}; {waiting}", paused.join(" and ")))
+        } else if !failing.is_empty() {
+            let failing = failing.join(" and ");
+            ("Degraded", "failed", format!("a provider fails, see by channel: {failing}; {waiting}"))
         } else {
             ("Ready", "sent", format!("every actor runs, {waiting}"))
         };
@@ -188,6 +199,7 @@ impl ChannelView {
         Self {
             name: name(channel),
             paused: api.instance.controls().paused.contains(&channel),
+            troubles: troubles(api, channel),
             totals: Figures::of(&totals),
             shares: shares(&totals),
         }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     domain::AttemptOutcome::{Accepted, Permanent, Transient, Unknown},
+    policy::Sign,
     providers::{Report, http_client::Answer},
 };
 
@@ -108,10 +109,14 @@ pub(super) fn report(answer: &Answer) -> Report {
             Permanent,
             "the device's token belongs to another Firebase project: check push.fcm.service_account",
         )
-        .and_misconfigured(true),
+        .and_misconfigured(true)
+        // One device may be left over from another project.
+        .and_sign(Sign::Answers),
         "THIRD_PARTY_AUTH_ERROR" => {
             failed(Transient, "FCM cannot log in to APNs or web push: check the keys in the Firebase project")
                 .and_misconfigured(true)
+                // The devices of the other platforms are served.
+                .and_sign(Sign::Nothing)
         }
         "QUOTA_EXCEEDED" => failed(Transient, "FCM's quota is used up")
             .and_retry_after(Some(answer.retry_after.unwrap_or(QUOTA_WAIT))),

@@ -4,6 +4,7 @@ use regex::{Regex, RegexBuilder};
 
 use crate::{
     domain::AttemptOutcome::{Accepted, Permanent, Transient, Unknown},
+    policy::Sign,
     providers::{Report, http_client::Answer},
 };
 
@@ -76,7 +77,10 @@ impl Rules {
             (None, 400..) => failed(Permanent, "the gateway refuses the message"),
             _ => failed(Transient, "the gateway's URL leads elsewhere: check sms.http.url"),
         };
-        report.and_misconfigured(by_account)
+        // Any other 4xx that is not for good may be about this one message.
+        let about_message = matches!(http, 400..=499) && !matches!(http, 408 | 425 | 429);
+        let sign = if about_message && report.outcome == Transient { Sign::Nothing } else { report.sign };
+        report.and_sign(sign).and_misconfigured(by_account)
     }
 
     fn reference(&self, body: &str) -> Option<String> {

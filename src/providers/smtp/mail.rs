@@ -11,6 +11,7 @@ use lettre::{
 
 use crate::{
     domain::{AttemptOutcome, Content, Destination},
+    policy::Sign,
     providers::{Outgoing, Report},
 };
 
@@ -35,7 +36,10 @@ impl Mail {
             return Err(Box::new(Report::wrong_channel(super::NAME, message)));
         };
         let permanent =
-            |code: &str, error: &str| Box::new(Report::failed(AttemptOutcome::Permanent, code, error));
+            // The server was not asked.
+            |code: &str, error: &str| {
+                Box::new(Report::failed(AttemptOutcome::Permanent, code, error).and_sign(Sign::Nothing))
+            };
         let to: Address = address
             .parse()
             .map_err(|_| permanent("address", "the recipient's address is no mail address"))?;

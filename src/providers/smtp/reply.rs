@@ -6,6 +6,7 @@ use lettre::transport::smtp;
 
 use crate::{
     domain::AttemptOutcome::{Permanent, Transient, Unknown},
+    policy::Sign,
     providers::Report,
 };
 
@@ -138,8 +139,17 @@ impl Fault {
             Self::Connect { problem, misconfigured } => {
                 Report::failed(Transient, "connect", problem).and_misconfigured(misconfigured)
             }
-            Self::Unable(problem) => Report::failed(Permanent, "unsupported", problem),
-            Self::Refused { phase, code, enhanced } => refused(phase, code, enhanced),
+            Self::Unable(problem) => {
+                Report::failed(Permanent, "unsupported", problem).and_sign(Sign::Nothing)
+            }
+            Self::Refused { phase, code, enhanced } => {
+                let report = refused(phase, code, enhanced);
+                if is_about_one_mailbox(phase, code, enhanced) {
+                    report.and_sign(Sign::Nothing)
+                } else {
+                    report
+                }
+            }
             Self::Broken(phase) => lost(phase, "closed", "the server broke the connection"),
             Self::TimedOut(phase) => lost(phase, "timeout", "the server did not answer within the deadline"),
         }
@@ -150,6 +160,20 @@ impl Fault {
 fn lost(phase: Phase, code: &str, problem: &str) -> Report {
     let outcome = if phase == Phase::Message { Unknown } else { Transient };
     Report::failed(outcome, code, format!("{problem} {}", phase.words()))
+}
+
+/// Whether a temporary refusal is about this recipient, so that the next one may well be served: a busy or
+/// full mailbox, greylisting, a route of its domain. `x.3.x` is the state of the server itself (RFC 3463
+/// §3.4), and so is what comes before the recipient was named.
+fn is_about_one_mailbox(phase: Phase, code: u16, enhanced: Option<Enhanced>) -> bool {
+    let subject = enhanced.map_or(0, |enhanced| enhanced.1);
+    let named = matches!(phase, Phase::Recipient | Phase::Data | Phase::Message);
+    match code {
+        421 | 454 => false,
+        400..500 => subject == 2 || (named && subject != 3),
+        // The one that is temporary although its code is not: the full mailbox.
+        _ => enhanced.is_some_and(|enhanced| (enhanced.1, enhanced.2) == (2, 2)),
+    }
 }
 
 /// RFC 3463 (enhanced codes), RFC 4954 §6 (AUTH), RFC 5321 §4.2.2, RFC 7505.
@@ -245,6 +269,45 @@ mod tests {
             );
             assert_eq!(report.code.as_deref(), Some(format!("{code} {enhanced}").trim()));
             assert!(report.error.is_some() && !report.gone);
+        }
+    }
+
+    #[test]
+    fn what_concerns_one_mailbox_says_nothing_of_the_server() {
+        use Phase::*;
+        use Sign::*;
+        let cases = [
+            (Recipient, 450, "4.7.1", Nothing),
+            (Recipient, 450, "", Nothing),
+            (Recipient, 451, "4.4.3", Nothing),
+            (Recipient, 452, "4.2.2", Nothing),
+            (Recipient, 552, "5.2.2", Nothing),
+            (Message, 452, "", Nothing),
+            (Message, 451, "4.3.0", Fails),
+            (Recipient, 452, "4.3.1", Fails),
+            (Sender, 451, "4.3.0", Fails),
+            (Sender, 452, "", Fails),
+            (Recipient, 421, "4.7.0", Fails),
+            (Message, 421, "", Fails),
+            (Greeting, 421, "", Fails),
+            (Auth, 454, "4.7.0", Fails),
+            (Auth, 535, "5.7.8", Fails),
+            (Sender, 553, "", Fails),
+            (Recipient, 554, "5.7.1", Fails),
+            (Recipient, 550, "5.1.1", Answers),
+            (Message, 552, "5.3.4", Answers),
+        ];
+        for (phase, code, enhanced, sign) in cases {
+            let report = Fault::Refused { phase, code, enhanced: Enhanced::parse(enhanced) }.report();
+            assert_eq!(report.sign, sign, "{phase:?} {code} {enhanced}");
+        }
+        for (fault, sign) in [
+            (Fault::Connect { problem: String::new(), misconfigured: false }, Fails),
+            (Fault::Broken(Message), Fails),
+            (Fault::TimedOut(Greeting), Fails),
+            (Fault::Unable("no SMTPUTF8"), Nothing),
+        ] {
+            assert_eq!(fault.clone().report().sign, sign, "{fault:?}");
         }
     }
 }

@@ -72,13 +72,19 @@ pub(crate) async fn settle(api: &Api) {
     settle_within(LATE, api).await;
 }
 
-/// The same for more work than usual.
+/// The same for more work than usual. What is tried again goes to and fro between `RETRY` and `PENDING`, and
+/// a look at one can miss it while it is the other: only two rounds that find nothing are an end.
 pub(crate) async fn settle_within(limit: Duration, api: &Api) {
-    for open in ["events?outcome=pending", "notifications?status=PENDING", "notifications?status=RETRY"] {
-        wait_until(limit, &format!("no {open}"), async || {
+    const OPEN: [&str; 3] =
+        ["events?outcome=pending", "notifications?status=PENDING", "notifications?status=RETRY"];
+    wait_until(limit, "an end of all work", async || {
+        for open in OPEN.iter().chain(&OPEN) {
             let list = api.get(&format!("/v1/{open}&limit=1")).await.expect(200);
-            list.items().is_empty().then_some(())
-        })
-        .await;
-    }
+            if !list.items().is_empty() {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
 }

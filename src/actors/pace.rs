@@ -1,0 +1,72 @@
+//! How fast a provider is sent to: a share of what all instances together may send.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+
+/// A provider counts arrivals, which the network bunches: so much longer are the gaps between sends.
+const MARGIN: f64 = 1.05;
+
+/// Sends one after the other, none saved up for a burst, since a provider counts in short windows.
+pub(super) struct Pace {
+    per_second: f64,
+    clock: DefaultClock,
+    /// For how many instances it is made, and the share of one of them.
+    share: Mutex<Option<(u32, DefaultDirectRateLimiter)>>,
+}
+
+impl Pace {
+    /// So many sends a second over all instances.
+    pub(super) fn new(per_second: f64) -> Self {
+        Self { per_second, clock: DefaultClock::default(), share: Mutex::new(None) }
+    }
+
+    /// Takes the right to send one message now; else says how long to wait before asking again.
+    pub(super) fn take(&self, instances: u32) -> Result<(), Duration> {
+        let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+        if share.as_ref().is_none_or(|(made_for, _)| *made_for != instances) {
+            let period = Duration::try_from_secs_f64(MARGIN * f64::from(instances.max(1)) / self.per_second);
+            // Too slow to be told, or too fast: as slow, or as fast, as can be.
+            let quota = Quota::with_period(period.unwrap_or(Duration::from_secs(u32::MAX.into())));
+            let Some(quota) = quota else { return Ok(()) };
+            let limiter = RateLimiter::direct(quota);
+            // The last send under the old share may have been a moment ago.
+            let is_first = share.is_none();
+            if !is_first {
+                let _used_up = limiter.check();
+            }
+            *share = Some((instances, limiter));
+        }
+        match share.as_ref().map(|(_, limiter)| limiter.check()) {
+            Some(Err(not_until)) => Err(not_until.wait_time_from(self.clock.now())),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn each_instance_has_an_equal_share_and_a_change_gives_no_extra_send() {
+        let pace = Pace::new(2.0);
+        assert!(pace.take(1).is_ok());
+        let wait = pace.take(1).unwrap_err();
+        assert!(wait <= Duration::from_millis(525) && wait > Duration::from_millis(400), "{wait:?}");
+        let wait = pace.take(4).unwrap_err();
+        assert!(wait <= Duration::from_millis(2_100) && wait > Duration::from_millis(1_900), "{wait:?}");
+    }
+
+    #[test]
+    fn the_strangest_numbers_are_no_panic() {
+        for per_second in [f64::MIN_POSITIVE, 1e-9, 1e9, f64::MAX, f64::INFINITY] {
+            let pace = Pace::new(per_second);
+            assert!(pace.take(1).is_ok(), "{per_second}");
+        }
+    }
+}

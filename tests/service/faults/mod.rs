@@ -1,0 +1,3 @@
+//! The fault table.
+
+mod providers;
