@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 
 use crate::support::{Db, column, event, fresh_database, on_both, pending, pg_column, sqlite_file, stranger};
 
-const ALL: [&str; 3] = ["0001_events", "0002_notifications", "0003_people"];
+const ALL: [&str; 4] = ["0001_events", "0002_notifications", "0003_people", "0004_policy"];
 
 async fn check(location: &Location) -> Vec<String> {
     Store::migrate(location, MigrationMode::Check).await.unwrap()
