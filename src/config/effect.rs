@@ -13,7 +13,6 @@ pub fn without_effect(config: &Config) -> Vec<String> {
         ("email.fallback", has_fallback(&config.email)),
         ("push.fallback", has_fallback(&config.push)),
         ("quiet_hours", !config.quiet_hours.is_empty()),
-        ("retention.days", config.retention.days != 0),
         ("sms.fallback", has_fallback(&config.sms)),
     ]
     .into_iter()

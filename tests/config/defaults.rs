@@ -119,8 +119,6 @@ fn a_setting_that_nothing_follows_yet_is_named_where_it_is_set() {
         provider = "sandbox"
         [corebank]
         url = "https://corebank.example"
-        [retention]
-        days = 90
         [[caps]]
         limit = 1
         window = "1h"
@@ -137,12 +135,11 @@ fn a_setting_that_nothing_follows_yet_is_named_where_it_is_set() {
         "email.fallback",
         "push.fallback",
         "quiet_hours",
-        "retention.days",
         "routes.\"user.login\".escalate",
         "sms.fallback",
     ];
     assert_eq!(without_effect(&super::load(text, &[]).unwrap()), expected);
-    let defaults = "[retention]\ndays = 0\n[email]\nper_second = 5";
+    let defaults = "[retention]\ndays = 90\n[email]\nper_second = 5";
     assert_eq!(without_effect(&super::load(defaults, &[]).unwrap()), Vec::<String>::new());
 }
 

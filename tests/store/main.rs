@@ -21,4 +21,5 @@ mod plans;
 mod queue;
 mod reads;
 mod record;
+mod retention;
 mod values;

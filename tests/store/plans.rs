@@ -141,6 +141,9 @@ async fn round(store: &Store, epoch: i64, round: usize, size: usize) {
     let letters = store.dead_letters(DeadLetterFilter::default(), None, 20).await.unwrap();
     store.resolve_dead_letters(epoch, letters, false).await.unwrap();
     store.contacts(vec![1, 2, 3]).await.unwrap();
+    let before = now.plus(Duration::from_secs(3600));
+    store.forget_older(epoch, before, 0).await.unwrap().unwrap();
+    store.forget_older(epoch, now, open[0].position).await.unwrap().unwrap();
 }
 
 async fn reads_nothing_through(db: &Db, store: Store, epoch: i64, rounds: usize, size: usize) {
