@@ -6,6 +6,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use serde::Serialize;
 
 use super::events::Conditions;
+use super::search::{Found, Window};
 use super::types::Moment;
 use super::{Bind, Statement, Store, StoreError, rows};
 use crate::domain::{Channel, DeliveryId, DeliveryState, Instant, Lane, NotificationId, NotificationStatus};
@@ -112,6 +113,18 @@ pub struct NotificationFilter {
     pub id: Option<String>,
 }
 
+impl NotificationFilter {
+    /// Whether an index leads to the few that can fit.
+    fn has_index(&self) -> bool {
+        use NotificationStatus::{Failed, Partial, Pending, Retry};
+        self.id.is_some()
+            || self.event_id.is_some()
+            || self.user_id.is_some()
+            || self.correlation_id.is_some()
+            || matches!(self.status, Some(Pending | Retry | Partial | Failed))
+    }
+}
+
 type NotificationSql = (Text, Text, Text, BigInt, Text, BigInt, Nullable<Text>, Moment);
 type NotificationTuple = (String, String, String, i64, String, i64, Option<String>, Instant);
 type DeliverySql = (
@@ -168,7 +181,8 @@ type AttemptTuple = (
 );
 
 impl Store {
-    /// Up to `limit` notifications that fit, newest first, with ids below `before`.
+    /// Up to `limit` notifications that fit, newest first, with ids below `before`; fewer where the
+    /// search takes too long.
     ///
     /// # Errors
     ///
@@ -178,8 +192,28 @@ impl Store {
         filter: NotificationFilter,
         before: Option<NotificationId>,
         limit: i64,
+    ) -> Result<Found<NotificationRecord>, StoreError> {
+        let below = before.as_ref().map(|before| before.position().map(|position| position + 1));
+        match below {
+            // An id that is none of ours has no place among the others.
+            Some(None) => Ok(Found::all(self.load_notifications(select(filter, before, None, limit)).await?)),
+            _ if filter.has_index() => {
+                Ok(Found::all(self.load_notifications(select(filter, before, None, limit)).await?))
+            }
+            below => {
+                self.in_windows(below.flatten(), limit, async |window, limit| {
+                    let statement = select(filter.clone(), before.clone(), Some(window), limit);
+                    self.load_notifications(statement).await
+                })
+                .await
+            }
+        }
+    }
+
+    async fn load_notifications(
+        &self,
+        statement: Statement<NotificationSql>,
     ) -> Result<Vec<NotificationRecord>, StoreError> {
-        let statement = select(filter, before, limit);
         let found: Vec<NotificationTuple> = self.read(statement).await?;
         if found.is_empty() {
             return Ok(Vec::new());
@@ -305,13 +339,23 @@ impl Store {
 fn select(
     filter: NotificationFilter,
     before: Option<NotificationId>,
+    window: Option<Window>,
     limit: i64,
 ) -> Statement<NotificationSql> {
     let mut conditions = Conditions::new();
     conditions.text("n.id", filter.id);
     conditions.text("n.event_type", filter.event_type);
     conditions.text("n.event_id", filter.event_id);
-    conditions.text("n.correlation_id", filter.correlation_id);
+    if let Some(correlation) = filter.correlation_id {
+        // It is the event's, which has the index.
+        let text = |among| format!("n.correlation_id = ? AND n.event_id {among}");
+        let events = "(SELECT id FROM domain_events WHERE metadata->>'correlationId' = ?)";
+        conditions.and(
+            &text(format!("= ANY(ARRAY{events})")),
+            &text(format!("IN {events}")),
+            [Bind::Text(correlation.clone()), Bind::Text(correlation)],
+        );
+    }
     if let Some(user) = filter.user_id {
         conditions.same("n.user_id = ?", [Bind::BigInt(user)]);
     }
@@ -336,9 +380,18 @@ fn select(
     of_delivery("channel", filter.channel.map(|channel| channel.to_string()));
     of_delivery("state", filter.state.map(|state| state.to_string()));
     of_delivery("provider", filter.provider);
+    let window = window.map(NotificationId::range);
     if !parts.is_empty() {
+        // As for the notification itself, so that no plan reads the deliveries of all time.
+        if let Some(range) = window.clone() {
+            parts.push_str(" AND d.notification_id >= ? AND d.notification_id < ?");
+            binds.extend(range.map(Bind::Text));
+        }
         let exists = format!("EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id{parts})");
         conditions.same(&exists, binds);
+    }
+    if let Some(range) = window {
+        conditions.same("n.id >= ? AND n.id < ?", range.map(Bind::Text));
     }
     if let Some(before) = before {
         conditions.same("n.id < ?", [Bind::Text(before.0)]);

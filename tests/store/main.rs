@@ -12,6 +12,7 @@ mod support;
 mod append;
 mod claim;
 mod cost;
+mod growth;
 mod handle;
 mod instances;
 mod migrate;

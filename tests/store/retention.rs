@@ -110,7 +110,7 @@ on_both! {
         walk(&db, epoch, later(&db).await).await;
         assert_eq!(ids(&db).await, ["kept-work", "kept-unhandled"]);
         assert!(db.store.reconcile().await.unwrap().is_empty());
-        assert!(db.store.notifications(NotificationFilter::default(), None, 10).await.unwrap().is_empty());
+        assert!(db.store.notifications(NotificationFilter::default(), None, 10).await.unwrap().items.is_empty());
     }
 
     async fn what_is_young_stays(db) {
