@@ -15,11 +15,13 @@ mod kill9;
 mod lists;
 mod order;
 mod outbox;
+mod packaging;
 mod panics;
 #[path = "../peers/mod.rs"]
 mod peers;
 mod providers;
 mod redis;
+mod restore;
 mod retention;
 mod runtime;
 mod several;
