@@ -49,6 +49,11 @@ pub(super) struct SendDeliveries(pub Vec<(ClaimedDelivery, Room)>);
 #[rtype(result = "()")]
 pub(super) struct DeliveriesDue;
 
+/// The service has been told to stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ServiceStops;
+
 /// Give back what is in hand and has not been started.
 #[derive(Message)]
 #[rtype(result = "()")]
