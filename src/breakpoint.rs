@@ -1,8 +1,9 @@
 //! Break points: places where a test makes a process fail exactly where it hurts.
 //!
 //! `HERALD_BREAKPOINTS=notifier=panic@10,after_send=exit@3` makes the tenth passage of `notifier`
-//! panic, and the third of `after_send` end the process as `kill -9` would; `panic@10+` means the
-//! tenth and every later one, and a point may be named several times. In a release build the points compile to nothing.
+//! panic, and the third of `after_send` end the process as `kill -9` would; `block` holds the thread
+//! for ever. `panic@10+` means the tenth and every later one, and a point may be named several times.
+//! In a release build the points compile to nothing.
 
 /// A point that a test can make fail. It must be passed on the actor's own thread for its panic to be
 /// the actor's.
@@ -26,6 +27,7 @@ mod enabled {
     enum Action {
         Panic,
         Exit,
+        Block,
     }
 
     struct Failure {
@@ -55,6 +57,7 @@ mod enabled {
         let action = match action {
             "panic" => Action::Panic,
             "exit" => Action::Exit,
+            "block" => Action::Block,
             _ => return None,
         };
         let ever_after = at.ends_with('+');
@@ -72,6 +75,9 @@ mod enabled {
         match point.failures.iter().find(hits).map(|failure| &failure.action) {
             Some(Action::Panic) => panic!("a break point"),
             Some(Action::Exit) => std::process::abort(),
+            Some(Action::Block) => loop {
+                std::thread::park();
+            },
             None => {}
         }
     }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub dispatch_batch: usize,
     /// The most outcomes recorded in one transaction.
     pub outcome_batch: usize,
+    /// For how many days events are kept; 0: for ever.
+    pub retention_days: u32,
     /// How many messages of the sandbox are kept.
     pub sandbox_keep: i64,
 }

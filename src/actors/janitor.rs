@@ -10,6 +10,7 @@ use tokio::time::Instant as Tick;
 use super::instance::Instance;
 use super::messages::{EventsStored, RecordOutcome};
 use super::outcome_writer::OutcomeWriter;
+use super::retention::Retention;
 use super::sender::{Retries, interrupted};
 use crate::store::StoreError;
 use crate::supervision::SupervisedContext;
@@ -18,6 +19,8 @@ use crate::supervision::SupervisedContext;
 const CONTROLS_EVERY: Duration = Duration::from_millis(500);
 /// How often what is past its time is removed.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// How often it is asked whether old events are to be deleted.
+const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// How long the answer to an `Idempotency-Key` is remembered.
 const REMEMBER_ANSWERS: Duration = Duration::from_secs(24 * 60 * 60);
 /// How far back the sweep looks for events that no trigger queued.
@@ -27,7 +30,8 @@ const TAKE_BACK: i64 = 500;
 
 /// The actor.
 pub(super) struct Janitor {
-    instance: Arc<Instance>,
+    pub(super) instance: Arc<Instance>,
+    pub(super) retention: Retention,
     outcomes: Addr<OutcomeWriter>,
     retries: Retries,
     dispatcher: Recipient<EventsStored>,
@@ -43,7 +47,8 @@ impl Janitor {
         retries: Retries,
         dispatcher: Recipient<EventsStored>,
     ) -> Self {
-        Self { instance, outcomes, retries, dispatcher, beating: false, taking_back: false }
+        let retention = Retention::new(instance.settings.retention_days);
+        Self { instance, retention, outcomes, retries, dispatcher, beating: false, taking_back: false }
     }
 
     fn beat(&mut self, ctx: &mut SupervisedContext<Self>) {
@@ -189,6 +194,7 @@ impl Actor for Janitor {
         ctx.run_interval(self.instance.settings.lease / 5, Self::beat);
         ctx.run_interval(CONTROLS_EVERY, Self::read_controls);
         ctx.run_interval(TIDY_EVERY, Self::tidy);
+        ctx.run_interval(FORGET_EVERY, Self::forget_old);
         self.beat(ctx);
         self.read_controls(ctx);
     }

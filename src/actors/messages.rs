@@ -55,6 +55,11 @@ pub(super) struct DeliveriesDue;
 #[rtype(result = "()")]
 pub struct DeferredDue;
 
+/// The service has been told to stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ServiceStops;
+
 /// Give back what is in hand and has not been started.
 #[derive(Message)]
 #[rtype(result = "()")]

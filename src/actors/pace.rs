@@ -1,5 +1,6 @@
 //! How fast a provider is sent to: a share of what all instances together may send.
 
+use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,6 +9,10 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 /// A provider counts arrivals, which the network bunches: so much longer are the gaps between sends.
 const MARGIN: f64 = 1.05;
+
+/// What falls due within this time may go together: timers are no finer, and without it a thousand a
+/// second would be the most. It is far less than the margin makes up for.
+const TOGETHER: Duration = Duration::from_millis(10);
 
 /// Sends one after the other, none saved up for a burst, since a provider counts in short windows.
 pub(super) struct Pace {
@@ -27,15 +32,17 @@ impl Pace {
     pub(super) fn take(&self, instances: u32) -> Result<(), Duration> {
         let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
         if share.as_ref().is_none_or(|(made_for, _)| *made_for != instances) {
-            let period = Duration::try_from_secs_f64(MARGIN * f64::from(instances.max(1)) / self.per_second);
+            let seconds = MARGIN * f64::from(instances.max(1)) / self.per_second;
             // Too slow to be told, or too fast: as slow, or as fast, as can be.
-            let quota = Quota::with_period(period.unwrap_or(Duration::from_secs(u32::MAX.into())));
-            let Some(quota) = quota else { return Ok(()) };
-            let limiter = RateLimiter::direct(quota);
-            // The last send under the old share may have been a moment ago.
-            let is_first = share.is_none();
-            if !is_first {
-                let _used_up = limiter.check();
+            let slowest = Duration::from_secs(u32::MAX.into());
+            let period = Duration::try_from_secs_f64(seconds).unwrap_or(slowest).min(slowest);
+            let Some(quota) = Quota::with_period(period) else { return Ok(()) };
+            let together = TOGETHER.as_nanos() / period.as_nanos().max(1);
+            let burst = u32::try_from(together).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
+            let limiter = RateLimiter::direct(quota.allow_burst(burst));
+            // The last sends under the old share may have been a moment ago.
+            if share.is_some() {
+                let _used_up = limiter.check_n(burst);
             }
             *share = Some((instances, limiter));
         }
@@ -60,6 +67,15 @@ mod tests {
         assert!(wait <= Duration::from_millis(525) && wait > Duration::from_millis(400), "{wait:?}");
         let wait = pace.take(4).unwrap_err();
         assert!(wait <= Duration::from_millis(2_100) && wait > Duration::from_millis(1_900), "{wait:?}");
+    }
+
+    #[test]
+    fn a_thousand_a_second_are_not_the_most() {
+        let pace = Pace::new(5_000.0);
+        let at_once = (0..1_000).take_while(|_| pace.take(1).is_ok()).count();
+        assert!((47..200).contains(&at_once), "{at_once}");
+        let slow = Pace::new(50.0);
+        assert!(slow.take(1).is_ok() && slow.take(1).is_err(), "one after the other");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! provider that makes its sender panic or block touches no other channel.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -19,7 +19,7 @@ use super::event_writer::{EventWriter, Ingest};
 use super::instance::Instance;
 use super::janitor::Janitor;
 use super::live_feed::LiveFeed;
-use super::messages::{DeferredDue, NotificationsChanged, ReleaseHand};
+use super::messages::{DeferredDue, NotificationsChanged, ReleaseHand, ServiceStops};
 use super::notifier::Notifier;
 use super::outcome_writer::OutcomeWriter;
 use super::rate_limiter::{RateLimiter, RateLimiters};
@@ -28,6 +28,7 @@ use super::releaser::Releaser;
 use super::retry_timer::RetryTimer;
 use super::rules::Rules;
 use super::sender::{Equipment, Retries, Sender};
+use super::systemd::{NotifySocket, SystemdNotifier};
 use crate::domain::{Channel, NewEvent};
 use crate::supervision::{Backoff, ChildSpec, Intensity, SpecError, Supervisor, Tree, new_arbiter};
 use crate::templates::Templates;
@@ -57,6 +58,8 @@ pub struct Setup {
     pub backlog: usize,
     /// The Redis server, and how long an id known from there alone may wait for its publisher's row.
     pub redis: Option<(RedisServer, Duration)>,
+    /// Where systemd waits to hear how the service is.
+    pub systemd: Option<NotifySocket>,
 }
 
 /// The running actors, as the rest of the program sees them.
@@ -69,6 +72,8 @@ pub struct Runtime {
     pub senders: Vec<Recipient<ReleaseHand>>,
     /// Takes up what was deferred.
     pub releaser: Recipient<DeferredDue>,
+    /// Who is to hear first that the service stops.
+    pub systemd: Option<Recipient<ServiceStops>>,
     /// Changes of notifications, for those who watch.
     pub changes: broadcast::Sender<NotificationsChanged>,
     /// What goes over Redis.
@@ -107,7 +112,7 @@ const ROOT_INTENSITY: Intensity = Intensity { max_restarts: 3, window: Duration:
 ///
 /// [`BuildError`].
 pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
-    let Setup { instance, rules, templates, retries, channels, backlog, redis } = setup;
+    let Setup { instance, rules, templates, retries, channels, backlog, redis, systemd } = setup;
     let counts = Arc::new(BusCounts::default());
     let (changes, _) = broadcast::channel(backlog.max(1));
     let (bus, _) = broadcast::channel(backlog.max(1));
@@ -230,17 +235,31 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         });
         intake = intake.child(subscriber_spec.backoff(BACKOFF))?;
     }
+    // Last, so that it speaks of all the others; it needs the board of the tree in which it stands.
+    let board = Arc::new(OnceLock::new());
+    let mut stops = None;
+    if let Some(socket) = systemd.map(Arc::new) {
+        let (spec, notifier) = ChildSpec::worker("systemd_notifier", &ingress, {
+            let (instance, board) = (Arc::clone(&instance), Arc::clone(&board));
+            move |_| SystemdNotifier::new(Arc::clone(&instance), Arc::clone(&socket), Arc::clone(&board))
+        });
+        stops = Some(notifier.recipient());
+        intake = intake.child(spec.backoff(BACKOFF))?;
+    }
     let root = Supervisor::new("herald", ROOT_INTENSITY)
         .child(records.into_spec())?
         .child(senders.into_spec())?
         .child(limits.into_spec())?
         .child(handling.into_spec())?
         .child(intake.into_spec())?;
+    let tree = Tree::new(root)?;
+    let _ = board.set(tree.board());
     Ok(Runtime {
-        tree: Tree::new(root)?,
+        tree,
         ingest: Ingest::new(writer, instance.settings.writer_queue),
         senders: release,
         releaser: releaser.recipient(),
+        systemd: stops,
         changes,
         bus_counts: counts,
         bus,

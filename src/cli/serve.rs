@@ -15,8 +15,8 @@ use tokio::runtime::Runtime as IoRuntime;
 use super::channels::{channels, concurrency};
 use super::error::CommandError;
 use crate::actors::{
-    Defaults, Hand, Instance, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings,
-    Setup, Subscriptions, build,
+    Defaults, Hand, Instance, NotifySocket, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore,
+    ServiceStops, Settings, Setup, Subscriptions, build,
 };
 use crate::config::{Config, DatabaseUrl, without_effect};
 use crate::domain::{Channel, Scope, Scopes};
@@ -138,6 +138,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         channels,
         backlog: config.limits.live_feed.backlog,
         redis: redis(config)?.map(|server| (server, config.redis.adopt_after)),
+        systemd: systemd(),
     };
     let mut runtime = build(setup, io)?;
     runtime.tree = runtime.tree.observed_by(note);
@@ -182,13 +183,16 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
     }
     let senders = runtime.senders.clone();
     let beside = variant.beside.map(|beside| beside(&runtime, &instance, address));
-    let stopping = Arc::clone(&instance);
+    let (stopping, systemd) = (Arc::clone(&instance), runtime.systemd.clone());
     let shutdown = async move {
         match beside {
             Some(beside) => tokio::select! { () = termination() => {}, () = beside => {} },
             None => termination().await,
         }
         tracing::info!("stopping: nothing new is taken, what is in hand is finished or given back");
+        if let Some(systemd) = &systemd {
+            systemd.do_send(ServiceStops);
+        }
         stopping.stop_taking();
         handle.stop(true).await;
         for sender in &senders {
@@ -243,6 +247,7 @@ async fn register(config: &Config, store: &Store) -> Result<Arc<Instance>, Comma
         writer_batch: config.limits.event_writer.batch,
         dispatch_batch: config.limits.dispatch.batch,
         outcome_batch: config.limits.outcome_writer.batch,
+        retention_days: config.retention.days,
         sandbox_keep: SANDBOX_KEEP,
     };
     let instance = Instance::new(store.clone(), settings, name, epoch, now, hands);
@@ -256,6 +261,14 @@ pub(super) fn redis(config: &Config) -> Result<Option<RedisServer>, CommandError
         RedisServer::new(url.expose().as_str(), config.tls.ca_file.as_deref())
     };
     Ok(config.redis.url.as_ref().map(server).transpose()?)
+}
+
+/// Where systemd waits to hear how the service is. Without it the service does its work all the same.
+fn systemd() -> Option<NotifySocket> {
+    NotifySocket::from_environment().unwrap_or_else(|error| {
+        tracing::warn!(%error, "systemd will not hear how the service is");
+        None
+    })
 }
 
 fn retries(config: &Config) -> Retries {

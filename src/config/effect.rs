@@ -11,7 +11,6 @@ pub fn without_effect(config: &Config) -> Vec<String> {
         ("caps", !config.caps.is_empty()),
         ("corebank.url", config.corebank.url.is_some()),
         ("quiet_hours", !config.quiet_hours.is_empty()),
-        ("retention.days", config.retention.days != 0),
     ]
     .into_iter()
     .filter(|(_, given)| *given)

@@ -28,6 +28,25 @@ impl NotificationId {
         Self(uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string())
     }
 
+    /// The place of its event in the order of storing, also of a bound of [`NotificationId::range`];
+    /// none for a text that is no such id.
+    pub fn position(&self) -> Option<i64> {
+        let (high, rest) = self.0.split_once('-')?;
+        let low = rest.get(..4).filter(|_| high.len() == 8)?;
+        i64::from_str_radix(&format!("{high}{low}"), 16).ok()
+    }
+
+    /// Two texts: the ids of events at the positions from the first to below the second are from the
+    /// first text to below the second.
+    pub fn range((from, below): (i64, i64)) -> [String; 2] {
+        let first = |position: i64| {
+            let digits = format!("{:012x}", position.max(0));
+            let (high, low) = digits.split_at(8);
+            format!("{high}-{low}")
+        };
+        [first(from), first(below)]
+    }
+
     /// The id of the event that tells how the notification ended, the `nth` time that it ended.
     pub fn ended_event_id(&self, nth: i64) -> String {
         Uuid::new_v5(&NAME_SPACE, format!("ended:{}:{nth}", self.0).as_bytes()).to_string()
@@ -81,6 +100,23 @@ mod tests {
         assert_ne!(first, NotificationId::of(255, "e-1", 43));
         assert!(first < NotificationId::of(256, "a", 1));
         assert!(Uuid::parse_str(&first.0).is_ok_and(|id| id.get_version_num() == 8));
+    }
+
+    #[test]
+    fn an_id_tells_its_position_and_a_range_holds_its_ids() {
+        let id = NotificationId::of(0x1_2345_6789, "e-1", 42);
+        assert_eq!(id.position(), Some(0x1_2345_6789));
+        for no_id in ["", "x", "00000000000a-0000", "00000000-00", "0000000-00000"] {
+            assert_eq!(NotificationId(no_id.to_owned()).position(), None, "{no_id}");
+        }
+        let within = |from, below| {
+            let [from, below] = NotificationId::range((from, below));
+            id.0 >= from && id.0 < below
+        };
+        assert!(within(0x1_2345_6789, 0x1_2345_678a));
+        assert!(within(-8_000, 0x1_2345_678a));
+        assert!(!within(0x1_2345_678a, 0x1_2345_678b));
+        assert!(!within(0, 0x1_2345_6789));
     }
 
     #[test]

@@ -48,6 +48,10 @@ pub struct BreakerRule {
 /// A pause is longer or shorter by at most this share, so that the instances do not probe together.
 const JITTER: f64 = 0.2;
 
+/// A provider that asks for a longer pause (`Retry-After`) is asked again after this all the same: that
+/// costs one message, and believing a wrong answer would cost a day.
+const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+
 /// How it stands at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -140,7 +144,7 @@ impl Breaker {
         now: Duration,
         random: f64,
     ) {
-        let asked = now.saturating_add(retry_after.unwrap_or_default());
+        let asked = now.saturating_add(retry_after.unwrap_or_default().min(LONGEST_ASKED));
         if ticket.round != self.round {
             if let (State::Open { until, .. }, Sign::Fails) = (&mut self.state, sign) {
                 *until = asked.max(*until);
@@ -290,6 +294,9 @@ mod tests {
         let probe = breaker.begin(at(306)).unwrap();
         breaker.note(probe, Sign::Fails, Some(at(1)), at(306), 0.5);
         assert_eq!(breaker.standing(at(306)), Standing::Open { until: at(306 + 20) });
+        let probe = breaker.begin(at(326)).unwrap();
+        breaker.note(probe, Sign::Fails, Some(at(86_400)), at(326), 0.5);
+        assert_eq!(breaker.standing(at(326)), Standing::Open { until: at(326 + 3_600) });
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use diesel::sql_types::{BigInt, Nullable, Text};
 
+use super::search::{Found, Window};
 use super::types::Moment;
 use super::{Bind, Statement, Store, StoreError, word};
-use crate::domain::{EventOutcome, Instant};
+use crate::domain::{EventOutcome, Instant, NotificationId};
 
 /// A stored event.
 #[derive(Clone)]
@@ -191,7 +192,8 @@ impl Store {
         Ok(found.into_iter().map(|row| row.0).collect())
     }
 
-    /// Up to `limit` events that fit, newest first, stored before the position `before`.
+    /// Up to `limit` events that fit, newest first, stored before the position `before`; fewer where
+    /// the search takes too long.
     ///
     /// # Errors
     ///
@@ -201,32 +203,60 @@ impl Store {
         filter: EventFilter,
         before: Option<i64>,
         limit: i64,
-    ) -> Result<Vec<EventRecord>, StoreError> {
-        let mut conditions = Conditions::new();
-        conditions.text("e.type", filter.kind);
-        conditions.text("e.aggregate_id", filter.aggregate_id);
-        conditions.text("e.aggregate_type", filter.aggregate_type);
-        conditions.text("e.outcome", filter.outcome.map(|outcome| outcome.as_str().to_owned()));
-        conditions.text("e.metadata->>'correlationId'", filter.correlation_id);
-        conditions.text("e.metadata->>'causationId'", filter.causation_id);
-        conditions.moment("e.timestamp >=", filter.from);
-        conditions.moment("e.timestamp <", filter.to);
-        if let Some(user) = filter.user_id {
-            conditions.and(
-                "(e.metadata->>'userId' = ?::text OR e.id IN (SELECT event_id FROM notifications WHERE user_id = ?))",
-                "(e.metadata->>'userId' = ? OR e.id IN (SELECT event_id FROM notifications WHERE user_id = ?))",
-                [Bind::BigInt(user), Bind::BigInt(user)],
-            );
+    ) -> Result<Found<EventRecord>, StoreError> {
+        // These have an index, and few events each.
+        if filter.aggregate_id.is_some() || filter.correlation_id.is_some() {
+            return Ok(Found::all(self.load_events(select(filter, before, None, limit)).await?));
         }
-        if let Some(before) = before {
-            conditions.same("e.position < ?", [Bind::BigInt(before)]);
-        }
-        let text = |columns| {
-            format!("SELECT {columns} FROM domain_events e WHERE {{where}} ORDER BY e.position DESC LIMIT ?")
-        };
-        let statement: Statement<EventSql> =
-            conditions.statement(&text(COLUMNS[0]), &text(COLUMNS[1]), [Bind::BigInt(limit)]);
+        self.in_windows(before, limit, async |window, limit| {
+            self.load_events(select(filter.clone(), None, Some(window), limit)).await
+        })
+        .await
+    }
+
+    async fn load_events(&self, statement: Statement<EventSql>) -> Result<Vec<EventRecord>, StoreError> {
         let rows: Vec<EventTuple> = self.read(statement).await?;
         rows.into_iter().map(EventRecord::try_from).collect()
     }
+}
+
+fn select(
+    filter: EventFilter,
+    before: Option<i64>,
+    window: Option<Window>,
+    limit: i64,
+) -> Statement<EventSql> {
+    let mut conditions = Conditions::new();
+    conditions.text("e.type", filter.kind);
+    conditions.text("e.aggregate_id", filter.aggregate_id);
+    conditions.text("e.aggregate_type", filter.aggregate_type);
+    conditions.text("e.outcome", filter.outcome.map(|outcome| outcome.as_str().to_owned()));
+    conditions.text("e.metadata->>'correlationId'", filter.correlation_id);
+    conditions.text("e.metadata->>'causationId'", filter.causation_id);
+    conditions.moment("e.timestamp >=", filter.from);
+    conditions.moment("e.timestamp <", filter.to);
+    if let Some(user) = filter.user_id {
+        let mut told = "user_id = ?".to_owned();
+        let mut binds = vec![Bind::BigInt(user), Bind::BigInt(user)];
+        if let Some(window) = window {
+            told.push_str(" AND id >= ? AND id < ?");
+            binds.extend(NotificationId::range(window).map(Bind::Text));
+        }
+        let text = |user| {
+            format!(
+                "(e.metadata->>'userId' = {user} OR e.id IN (SELECT event_id FROM notifications WHERE {told}))"
+            )
+        };
+        conditions.and(&text("?::text"), &text("?"), binds);
+    }
+    if let Some((from, below)) = window {
+        conditions.same("e.position >= ? AND e.position < ?", [Bind::BigInt(from), Bind::BigInt(below)]);
+    }
+    if let Some(before) = before {
+        conditions.same("e.position < ?", [Bind::BigInt(before)]);
+    }
+    let text = |columns| {
+        format!("SELECT {columns} FROM domain_events e WHERE {{where}} ORDER BY e.position DESC LIMIT ?")
+    };
+    conditions.statement(&text(COLUMNS[0]), &text(COLUMNS[1]), [Bind::BigInt(limit)])
 }

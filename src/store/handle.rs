@@ -327,7 +327,7 @@ fn notification_rows<'a>(
 
 /// The partitions of the list that this epoch holds, locked against a change of hands until the end
 /// of the transaction. A plain look would race with a takeover.
-fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
+pub(super) fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
     Statement::new(
         "SELECT partition::bigint FROM partitions
          WHERE epoch = ? AND partition = ANY(ARRAY(SELECT value::smallint FROM json_array_elements_text(?::json)))

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use diesel::sql_types::{BigInt, Nullable, Text};
 use serde::Serialize;
 
-use super::events::Conditions;
+use super::notification_filter::{NotificationFilter, select};
+use super::search::Found;
 use super::types::Moment;
 use super::{Bind, Statement, Store, StoreError, rows};
-use crate::domain::{Channel, DeliveryId, DeliveryState, Instant, Lane, NotificationId, NotificationStatus};
+use crate::domain::{DeliveryId, Instant, Lane, NotificationId};
 
 /// A notification.
 #[derive(Debug, Clone, Serialize)]
@@ -87,34 +88,7 @@ pub struct AttemptRecord {
     pub latency_ms: Option<i64>,
 }
 
-/// Which notifications are asked for; every part that is given must hold.
-#[derive(Debug, Clone, Default)]
-pub struct NotificationFilter {
-    /// The recipient.
-    pub user_id: Option<i64>,
-    /// The event's type.
-    pub event_type: Option<String>,
-    /// The event.
-    pub event_id: Option<String>,
-    /// Has a delivery on this channel (for which `state` and `provider` hold, where given).
-    pub channel: Option<Channel>,
-    /// The status.
-    pub status: Option<NotificationStatus>,
-    /// Has a delivery in this state.
-    pub state: Option<DeliveryState>,
-    /// Has a delivery by this provider.
-    pub provider: Option<String>,
-    /// Made at or after this.
-    pub from: Option<Instant>,
-    /// Made before this.
-    pub to: Option<Instant>,
-    /// The correlation id.
-    pub correlation_id: Option<String>,
-    /// Only this one.
-    pub id: Option<String>,
-}
-
-type NotificationSql = (Text, Text, Text, BigInt, Text, BigInt, Nullable<Text>, Moment);
+pub(super) type NotificationSql = (Text, Text, Text, BigInt, Text, BigInt, Nullable<Text>, Moment);
 type NotificationTuple = (String, String, String, i64, String, i64, Option<String>, Instant);
 type DeliverySql = (
     Text,
@@ -172,7 +146,8 @@ type AttemptTuple = (
 );
 
 impl Store {
-    /// Up to `limit` notifications that fit, newest first, with ids below `before`.
+    /// Up to `limit` notifications that fit, newest first, with ids below `before`; fewer where the
+    /// search takes too long.
     ///
     /// # Errors
     ///
@@ -182,8 +157,28 @@ impl Store {
         filter: NotificationFilter,
         before: Option<NotificationId>,
         limit: i64,
+    ) -> Result<Found<NotificationRecord>, StoreError> {
+        let below = before.as_ref().map(|before| before.position().map(|position| position + 1));
+        match below {
+            // An id that is none of ours has no place among the others.
+            Some(None) => Ok(Found::all(self.load_notifications(select(filter, before, None, limit)).await?)),
+            _ if filter.has_index() => {
+                Ok(Found::all(self.load_notifications(select(filter, before, None, limit)).await?))
+            }
+            below => {
+                self.in_windows(below.flatten(), limit, async |window, limit| {
+                    let statement = select(filter.clone(), before.clone(), Some(window), limit);
+                    self.load_notifications(statement).await
+                })
+                .await
+            }
+        }
+    }
+
+    async fn load_notifications(
+        &self,
+        statement: Statement<NotificationSql>,
     ) -> Result<Vec<NotificationRecord>, StoreError> {
-        let statement = select(filter, before, limit);
         let found: Vec<NotificationTuple> = self.read(statement).await?;
         if found.is_empty() {
             return Ok(Vec::new());
@@ -306,56 +301,6 @@ impl Store {
         let found: Vec<(String,)> = self.read(statement).await?;
         Ok(found.into_iter().next().map(|row| row.0))
     }
-}
-
-fn select(
-    filter: NotificationFilter,
-    before: Option<NotificationId>,
-    limit: i64,
-) -> Statement<NotificationSql> {
-    let mut conditions = Conditions::new();
-    conditions.text("n.id", filter.id);
-    conditions.text("n.event_type", filter.event_type);
-    conditions.text("n.event_id", filter.event_id);
-    conditions.text("n.correlation_id", filter.correlation_id);
-    if let Some(user) = filter.user_id {
-        conditions.same("n.user_id = ?", [Bind::BigInt(user)]);
-    }
-    if let Some(status) = filter.status {
-        // The open and the bad ones are few, and have an index with this very condition.
-        let (known, text) = match status {
-            NotificationStatus::Sent | NotificationStatus::Suppressed => ("", status.as_str()),
-            _ => ("n.status IN ('PENDING', 'RETRY', 'PARTIAL', 'FAILED') AND ", status.as_str()),
-        };
-        conditions.same(&format!("{known}n.status = ?"), [Bind::Text(text.to_owned())]);
-    }
-    conditions.moment("n.created_at >=", filter.from);
-    conditions.moment("n.created_at <", filter.to);
-    let mut parts = String::new();
-    let mut binds = Vec::new();
-    let mut of_delivery = |column: &str, value: Option<String>| {
-        if let Some(value) = value {
-            parts.push_str(&format!(" AND d.{column} = ?"));
-            binds.push(Bind::Text(value));
-        }
-    };
-    of_delivery("channel", filter.channel.map(|channel| channel.to_string()));
-    of_delivery("state", filter.state.map(|state| state.to_string()));
-    of_delivery("provider", filter.provider);
-    if !parts.is_empty() {
-        let exists = format!("EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = n.id{parts})");
-        conditions.same(&exists, binds);
-    }
-    if let Some(before) = before {
-        conditions.same("n.id < ?", [Bind::Text(before.0)]);
-    }
-    let text = |lane| {
-        format!(
-            "SELECT n.id, n.event_id, n.event_type, n.user_id, n.status, {lane}, n.correlation_id, n.created_at
-             FROM notifications n WHERE {{where}} ORDER BY n.id DESC LIMIT ?"
-        )
-    };
-    conditions.statement(&text("n.lane::bigint"), &text("n.lane"), [Bind::BigInt(limit)])
 }
 
 fn select_deliveries(ids: Bind) -> Statement<DeliverySql> {

@@ -116,8 +116,6 @@ fn a_setting_that_nothing_follows_yet_is_named_where_it_is_set() {
     let text = r#"
         [corebank]
         url = "https://corebank.example"
-        [retention]
-        days = 90
         [[caps]]
         limit = 1
         window = "1h"
@@ -128,10 +126,9 @@ fn a_setting_that_nothing_follows_yet_is_named_where_it_is_set() {
         mode = "shadow"
         escalate = [{after = "30s", channel = "sms"}]
     "#;
-    let expected =
-        ["caps", "corebank.url", "quiet_hours", "retention.days", "routes.\"user.login\".escalate"];
+    let expected = ["caps", "corebank.url", "quiet_hours", "routes.\"user.login\".escalate"];
     assert_eq!(without_effect(&super::load(text, &[]).unwrap()), expected);
-    let defaults = "[retention]\ndays = 0\n[email]\nper_second = 5";
+    let defaults = "[retention]\ndays = 90\n[email]\nper_second = 5";
     assert_eq!(without_effect(&super::load(defaults, &[]).unwrap()), Vec::<String>::new());
 }
 

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::{Db, Event, Herald, ingest, on_both, settle, user};
+use crate::harness::{Db, Event, Herald, SOON, ingest, on_both, settle, user, wait_until};
 use crate::retry::{CLOSED, QUICK, until_dead};
 use crate::visitor::Visitor;
 
-on_both!(the_page_tells_how_things_stand_and_nothing_personal);
+on_both!(the_page_tells_how_things_stand_and_nothing_personal, a_provider_that_fails_is_shown);
 
 async fn the_page_tells_how_things_stand_and_nothing_personal(db: Db) {
     let herald = Herald::start_with(db, QUICK, CLOSED).await;
@@ -127,4 +127,22 @@ async fn every_page_is_sent_with_its_headers() {
         assert_eq!(asset.header("x-content-type-options"), "nosniff");
         assert!(asset.header("cache-control").contains("immutable") && path.contains("?v="), "{path}");
     }
+}
+
+async fn a_provider_that_fails_is_shown(db: Db) {
+    let mut settings = QUICK.to_vec();
+    settings.push(("HERALD__LIMITS__BREAKER__FAILURES", "2"));
+    let herald = Herald::start_with(db, &settings, CLOSED).await;
+    let admin = herald.api("admin").await;
+    let visitor = Visitor::by_token(&herald, "read").await;
+    user(&admin, 42).await;
+    for n in 1..=3 {
+        ingest(&admin, &Event::new(&format!("e-{n}")).to(42)).await;
+    }
+    wait_until(SOON, "what fails, and until when it is left alone", async || {
+        let page = visitor.get("/notifications").await.expect(200).text;
+        let shown = ["Degraded", "see by channel: SMS", "http fails, next try at "];
+        shown.iter().all(|words| page.contains(words)).then_some(())
+    })
+    .await;
 }

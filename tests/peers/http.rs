@@ -134,7 +134,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, handler: &Handler) {
                     if written.is_err() {
                         return;
                     }
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(Duration::from_secs(1)).await;
                     written = stream.write_all(&[byte]).await;
                 }
                 written

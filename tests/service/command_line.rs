@@ -54,16 +54,17 @@ async fn the_file_is_made_by_what_needs_it_and_is_private() {
 
 #[tokio::test]
 async fn a_setting_without_effect_is_noted_and_warned_of() {
-    let mut herald = Herald::prepare(Db::Sqlite, &[("HERALD__RETENTION__DAYS", "90")], "").await;
+    let mut herald =
+        Herald::prepare(Db::Sqlite, &[("HERALD__COREBANK__URL", "https://corebank.example/api")], "").await;
     let checked = herald.run(&["check"]).await.code(0).stdout;
     let notes: Vec<_> = checked.lines().filter(|line| line.starts_with("note ")).collect();
-    assert_eq!(notes, ["note     retention.days: is set, and has no effect yet"]);
+    assert_eq!(notes, ["note     corebank.url: is set, and has no effect yet"]);
     let json = herald.run(&["check", "--json"]).await.code(0).json();
-    let noted = json["checks"].as_array().unwrap().iter().find(|check| check["what"] == "retention.days");
+    let noted = json["checks"].as_array().unwrap().iter().find(|check| check["what"] == "corebank.url");
     assert!(noted.is_some_and(|check| check["ok"] == true && check["note"].is_string()), "{json}");
     herald.restart().await;
     let said = herald.output.text();
-    assert!(said.lines().any(|line| line.contains("retention.days") && line.contains("no effect")), "{said}");
+    assert!(said.lines().any(|line| line.contains("corebank.url") && line.contains("no effect")), "{said}");
 }
 
 #[tokio::test]

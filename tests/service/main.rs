@@ -16,12 +16,16 @@ mod kill9;
 mod lists;
 mod order;
 mod outbox;
+mod packaging;
 mod panics;
 #[path = "../peers/mod.rs"]
 mod peers;
 mod providers;
 mod redis;
+mod restore;
+mod retention;
 mod runtime;
 mod several;
+mod systemd;
 mod tokens;
 mod users_import;

@@ -137,7 +137,7 @@ on_both! {
         all.push(NewDelivery { reason: Some("no_contact".to_owned()), ..delivery(Channel::Sms, DeliveryState::Suppressed) });
         let ids = db.notify(epoch, &all).await;
         assert_eq!(db.status(&ids[0]).await, "PENDING");
-        let kept = &db.store.notifications(NotificationFilter::default(), None, 10).await.unwrap()[0];
+        let kept = &db.store.notifications(NotificationFilter::default(), None, 10).await.unwrap().items[0];
         let states: Vec<_> = kept.deliveries.iter().map(|d| (d.channel.as_str(), d.state.as_str())).collect();
         assert_eq!(states, [("email", "deferred"), ("push", "sending"), ("sms", "suppressed")]);
         assert_eq!(kept.deliveries[0].not_before, Some(later));

@@ -12,12 +12,12 @@ use crate::support::{
 };
 
 async fn found_events(db: &Db, filter: EventFilter) -> Vec<String> {
-    let found = db.store.events(filter, None, 100).await.unwrap();
+    let found = db.store.events(filter, None, 100).await.unwrap().items;
     found.into_iter().map(|event| event.id).collect()
 }
 
 async fn found(db: &Db, filter: NotificationFilter) -> Vec<String> {
-    let found = db.store.notifications(filter, None, 100).await.unwrap();
+    let found = db.store.notifications(filter, None, 100).await.unwrap().items;
     found.into_iter().map(|notification| notification.event_id).collect()
 }
 
@@ -97,7 +97,7 @@ on_both! {
         let mut seen = Vec::new();
         let mut before = None;
         loop {
-            let page = db.store.events(EventFilter::default(), before, 10).await.unwrap();
+            let page = db.store.events(EventFilter::default(), before, 10).await.unwrap().items;
             let Some(last) = page.last() else { break };
             before = Some(last.position);
             assert!(page.len() <= 10);
@@ -145,7 +145,7 @@ on_both! {
         assert_eq!(found(&db, NotificationFilter { from: Some(now), ..all() }).await.len(), 4);
         assert_eq!(found(&db, NotificationFilter { to: Some(now), ..all() }).await, Vec::<String>::new());
 
-        let page = db.store.notifications(all(), Some(made[2].clone()), 1).await.unwrap();
+        let page = db.store.notifications(all(), Some(made[2].clone()), 1).await.unwrap().items;
         assert_eq!(page.len(), 1);
         assert_eq!(page[0].id, made[1].0);
         let one = &page[0];
@@ -156,7 +156,7 @@ on_both! {
         assert_eq!((delivery.next_attempt_at, delivery.sent_at), (None, None));
         let attempt = &delivery.attempts[0];
         assert_eq!((attempt.attempt, attempt.outcome.as_str(), attempt.latency_ms), (1, "permanent", Some(3)));
-        let sent = &db.store.notifications(NotificationFilter { event_id: text("a"), ..all() }, None, 1).await.unwrap()[0];
+        let sent = &db.store.notifications(NotificationFilter { event_id: text("a"), ..all() }, None, 1).await.unwrap().items[0];
         assert!(sent.deliveries[0].sent_at.is_some());
         assert_eq!(sent.deliveries[0].reference.as_deref(), Some("r-1"));
 

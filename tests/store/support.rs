@@ -56,6 +56,16 @@ impl Db {
         Self::open(Location::Postgres(fresh_database().await), None).await
     }
 
+    /// A database of the test server that is there already.
+    pub fn existing(name: &str) -> Self {
+        let mut config = server();
+        let (base, _) = config.url.rsplit_once('/').unwrap();
+        config.url = format!("{base}/{name}");
+        let location = Location::Postgres(config);
+        let store = Store::open(&location, Handle::current()).unwrap();
+        Self { store, location, _file: None }
+    }
+
     async fn open(location: Location, file: Option<Arc<tempfile::TempDir>>) -> Self {
         Store::migrate(&location, MigrationMode::Run).await.unwrap();
         let store = Store::open(&location, Handle::current()).unwrap();

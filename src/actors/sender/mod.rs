@@ -6,9 +6,10 @@
 
 mod asking;
 mod attempt;
+mod looks;
 mod recovery;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ use crate::policy::{Retry, Ticket};
 use crate::store::{Claim, ClaimedDelivery, DeliveryOutcome};
 use crate::supervision::SupervisedContext;
 use crate::templates::Templates;
+
+use looks::Looks;
 
 pub(super) use attempt::interrupted;
 
@@ -74,8 +77,8 @@ pub(super) struct Sender {
     claiming: bool,
     /// Whether more may be due than the last claim had room for.
     more: bool,
-    /// Held by the database's account, and not in hand at the last comparison.
-    missed: HashSet<(DeliveryId, i64)>,
+    /// The comparisons with what the database says that it holds.
+    looks: Looks,
 }
 
 impl Sender {
@@ -92,7 +95,7 @@ impl Sender {
             paced: false,
             claiming: false,
             more: false,
-            missed: HashSet::new(),
+            looks: Looks::default(),
         }
     }
 
@@ -270,6 +273,7 @@ impl Sender {
             if sender.in_hand.get(&id) == Some(&attempt) {
                 sender.in_hand.remove(&id);
             }
+            sender.looks.has_ended((id, attempt));
             drop(room);
             if sender.more {
                 sender.claim_due(ctx);
@@ -340,8 +344,10 @@ impl Handler<SendDeliveries> for Sender {
             self.claim_due(ctx);
         }
         for (delivery, room) in message.0 {
-            // What was born for an earlier life has been taken back by this one.
-            if delivery.claim.life == self.life {
+            // What was born for an earlier life has been taken back by this one, and what came late may
+            // have been taken up, sent and recorded by now.
+            let is_late = self.looks.was_taken_up(&(delivery.id.clone(), delivery.attempt));
+            if delivery.claim.life == self.life && !is_late {
                 self.take(delivery, room);
             }
         }

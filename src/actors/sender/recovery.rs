@@ -1,7 +1,6 @@
 //! What a sender does about claims that nobody works on: those of its earlier lives, and those that a
 //! lost hand-over or a lost answer left behind.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,34 +46,33 @@ impl Sender {
         }));
     }
 
-    /// Adopts what the database says this life holds and it does not have in hand, if that was so at
-    /// two looks in a row. (One look may be older than an outcome that was recorded meanwhile.)
+    /// Takes up what the database says this life holds and it does not have in hand, if that was so at
+    /// two looks in a row.
     pub(super) fn compare_with_database(&mut self, ctx: &mut SupervisedContext<Self>) {
         self.take_back_if_any(ctx);
+        if !self.looks.begin() {
+            return;
+        }
         let (store, claim, channel) = (self.equipment.instance.store.clone(), self.claim(), self.channel());
         let look = async move { store.held_by(channel, claim).await };
         ctx.spawn(look.into_actor(self).map(move |held, sender, ctx| {
-            let Ok(held) = held else { return };
-            let mut missed = HashSet::new();
-            for delivery in held {
+            let Ok(mut held) = held else { return sender.looks.failed() };
+            let hand = &sender.equipment.hand;
+            held.retain(|delivery| {
                 let in_hand = sender.in_hand.get(&delivery.id) == Some(&delivery.attempt);
-                if in_hand || sender.equipment.hand.has_started(&delivery.id, delivery.attempt) {
-                    continue;
-                }
+                !in_hand && !hand.has_started(&delivery.id, delivery.attempt)
+            });
+            let absent = held.iter().map(|delivery| (delivery.id.clone(), delivery.attempt)).collect();
+            let lost = sender.looks.end(absent);
+            for delivery in held {
                 let key = (delivery.id.clone(), delivery.attempt);
-                if let Some(room) = sender
-                    .missed
-                    .contains(&key)
-                    .then(|| sender.equipment.hand.room_of(delivery.lane))
-                    .flatten()
-                {
-                    tracing::warn!(delivery = %delivery.id, "a claim that was lost on the way is taken up");
-                    sender.take(delivery, room);
+                let Some(room) = lost.contains(&key).then(|| sender.equipment.hand.room_of(delivery.lane)).flatten() else {
                     continue;
-                }
-                missed.insert(key);
+                };
+                tracing::warn!(delivery = %delivery.id, "a claim that was lost on the way is taken up");
+                sender.looks.take_up(key);
+                sender.take(delivery, room);
             }
-            sender.missed = missed;
             sender.send_what_waits(ctx);
         }));
     }

@@ -229,7 +229,8 @@ pub(super) async fn list(
     });
     query.finish()?;
     let found = api.instance.store.events(filter, before, one_more(limit)).await?;
-    let page = Page::of(found, limit, |event| Cursor::Position(event.position).encode("events"));
+    let at = |position| Cursor::Position(position).encode("events");
+    let page = Page::of_search(found, limit, |event| at(event.position), at);
     let items = page.items.into_iter().map(|event| show(event, &caller)).collect::<Result<Vec<_>, _>>()?;
     json(&Page { items, next_cursor: page.next_cursor })
 }

@@ -4,8 +4,8 @@ use actix_web::{HttpResponse, web};
 use serde_json::json;
 
 use super::json as respond;
+use crate::actors::{NotReady, readiness};
 use crate::http::{Api, Problem};
-use crate::supervision::{Kind, State};
 
 /// The process runs.
 pub(super) async fn live() -> Result<HttpResponse, Problem> {
@@ -14,20 +14,11 @@ pub(super) async fn live() -> Result<HttpResponse, Problem> {
 
 /// The process can do its work: the database answers, and every actor runs.
 pub(super) async fn ready(api: web::Data<Api>) -> Result<HttpResponse, Problem> {
-    if api.instance.is_stopping() {
-        return Err(Problem::unavailable("the process is stopping"));
+    match readiness(&api.instance, &api.board).await {
+        Ok(()) => respond(&json!({ "status": "ready" })),
+        Err(NotReady::Database(error)) => Err(error.into()),
+        Err(reason) => Err(Problem::unavailable(reason.to_string())),
     }
-    api.instance.store.ping().await?;
-    let status = api.board.status();
-    let down: Vec<_> = status
-        .iter()
-        .filter(|child| child.kind == Kind::Worker && child.state != State::Running)
-        .map(|child| child.name.to_string())
-        .collect();
-    if !down.is_empty() {
-        return Err(Problem::unavailable(format!("not running: {}", down.join(", "))));
-    }
-    respond(&json!({ "status": "ready" }))
 }
 
 /// The metrics, in Prometheus' text format.

@@ -17,6 +17,7 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::Problem;
+use crate::store::Found;
 
 /// All routes of the API.
 pub fn routes(app: &mut web::ServiceConfig) {
@@ -81,6 +82,18 @@ impl<T> Page<T> {
         found.truncate(limit);
         let next_cursor = found.last().filter(|_| more).map(cursor);
         Self { items: found, next_cursor }
+    }
+
+    /// A page of what a search found: where that ran out of time, the next page begins there.
+    fn of_search(
+        found: Found<T>,
+        limit: usize,
+        cursor: impl Fn(&T) -> String,
+        at: impl Fn(i64) -> String,
+    ) -> Self {
+        let mut page = Self::of(found.items, limit, cursor);
+        page.next_cursor = page.next_cursor.or_else(|| found.next.map(at));
+        page
     }
 
     fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U> {

@@ -57,7 +57,11 @@ pub(super) async fn list(
     query.finish()?;
     let found = api.instance.store.notifications(filter, before, one_more(limit)).await?;
     let cursor = |record: &NotificationRecord| Cursor::Id(record.id.clone()).encode("notifications");
-    respond(&Page::of(found, limit, cursor))
+    let at = |position| {
+        let [id, _] = NotificationId::range((position, position));
+        Cursor::Id(id).encode("notifications")
+    };
+    respond(&Page::of_search(found, limit, cursor, at))
 }
 
 /// One notification, with its deliveries and attempts.
@@ -77,7 +81,7 @@ pub(super) async fn find(api: &Api, id: &str) -> Result<NotificationRecord, Prob
         return Err(missing());
     }
     let filter = NotificationFilter { id: Some(id.to_owned()), ..NotificationFilter::default() };
-    let found = api.instance.store.notifications(filter, None, 1).await?;
+    let found = api.instance.store.notifications(filter, None, 1).await?.items;
     found.into_iter().next().ok_or_else(missing)
 }
 

@@ -130,7 +130,7 @@ impl Overview {
             dead_is_one: dead == 1,
             has_more_dead: dead > shown,
             columns: Channel::ALL.iter().map(|channel| name(*channel)).collect(),
-            notifications: notifications.into_iter().map(|one| Notification::of(one, now)).collect(),
+            notifications: notifications.items.into_iter().map(|one| Notification::of(one, now)).collect(),
         })
     }
 }

@@ -22,6 +22,7 @@ pub(crate) struct Herald {
     pub(crate) database: Database,
     dir: TempDir,
     settings: Environment,
+    held: bool,
     pub(crate) base: String,
     pub(crate) output: Output,
     _room: SemaphorePermit<'static>,
@@ -56,6 +57,7 @@ impl Herald {
             database,
             dir,
             settings: environment,
+            held: false,
             base: String::new(),
             output: Output::default(),
             _room: room,
@@ -70,6 +72,11 @@ impl Herald {
             self.settings.retain(|(known, _)| known != key);
             self.settings.push(((*key).to_owned(), (*value).to_owned()));
         }
+    }
+
+    /// From the next start on it is started with `--hold`.
+    pub(crate) fn hold_from_the_start(&mut self) {
+        self.held = true;
     }
 
     /// Starts the process on the same database, where none runs; on another port.
@@ -90,7 +97,8 @@ impl Herald {
         self.set(&[("HERALD__SERVER__BIND", &bind.to_string())]);
         self.base = format!("http://{bind}");
         let before = self.output.lines().len();
-        let mut process = Process::start(self.dir.path(), &self.settings, &["serve"], &self.output);
+        let arguments = if self.held { &["serve", "--hold"][..] } else { &["serve"] };
+        let mut process = Process::start(self.dir.path(), &self.settings, arguments, &self.output);
         let api = self.anonymous();
         let ready = wait_until(SOON, "/health/ready", async || {
             if process.ended().is_some() {
