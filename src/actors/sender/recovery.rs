@@ -66,7 +66,9 @@ impl Sender {
             let lost = sender.looks.end(absent);
             for delivery in held {
                 let key = (delivery.id.clone(), delivery.attempt);
-                let Some(room) = lost.contains(&key).then(|| sender.equipment.hand.room_of(delivery.lane)).flatten() else {
+                let Some(room) =
+                    lost.contains(&key).then(|| sender.equipment.hand.room_of(delivery.lane)).flatten()
+                else {
                     continue;
                 };
                 tracing::warn!(delivery = %delivery.id, "a claim that was lost on the way is taken up");

@@ -109,7 +109,7 @@ pub(super) async fn of_event(
     let event = event.ok_or_else(|| Problem::not_found("event"))?;
     let decisions = decisions(&api, event.position).await?;
     let filter = NotificationFilter { event_id: Some(event.id.clone()), ..NotificationFilter::default() };
-    let notifications = store.notifications(filter, None, MOST).await?;
+    let notifications = store.notifications(filter, None, MOST).await?.items;
     let work_items = store.work_of_event(&event.id).await?;
     let caused = caused(&api, &event, &notifications).await?;
     let mut words = vec![event_in_words(&event)];
@@ -171,7 +171,7 @@ async fn caused(
             causation_id: Some(event.id.clone()),
             ..EventFilter::default()
         };
-        let mut found = store.events(filter, None, MOST).await?;
+        let mut found = store.events(filter, None, MOST).await?.items;
         found.reverse();
         return Ok(found);
     }
