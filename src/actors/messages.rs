@@ -55,6 +55,11 @@ pub(super) struct DeliveriesDue;
 #[rtype(result = "()")]
 pub struct DeferredDue;
 
+/// A replay may be waiting.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ReplayAsked;
+
 /// The service has been told to stop.
 #[derive(Message)]
 #[rtype(result = "()")]

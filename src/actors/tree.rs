@@ -19,12 +19,13 @@ use super::event_writer::{EventWriter, Ingest};
 use super::instance::Instance;
 use super::janitor::Janitor;
 use super::live_feed::LiveFeed;
-use super::messages::{DeferredDue, NotificationsChanged, ReleaseHand, ServiceStops};
+use super::messages::{DeferredDue, NotificationsChanged, ReleaseHand, ReplayAsked, ServiceStops};
 use super::notifier::Notifier;
 use super::outcome_writer::OutcomeWriter;
 use super::rate_limiter::{RateLimiter, RateLimiters};
 use super::redis::{BusCounts, RedisSubscriber, Server as RedisServer};
 use super::releaser::Releaser;
+use super::replayer::{Replayer, Told};
 use super::retry_timer::RetryTimer;
 use super::rules::Rules;
 use super::sender::{Equipment, Retries, Sender};
@@ -72,6 +73,8 @@ pub struct Runtime {
     pub senders: Vec<Recipient<ReleaseHand>>,
     /// Takes up what was deferred.
     pub releaser: Recipient<DeferredDue>,
+    /// Works replays off.
+    pub replayer: Recipient<ReplayAsked>,
     /// Who is to hear first that the service stops.
     pub systemd: Option<Recipient<ServiceStops>>,
     /// Changes of notifications, for those who watch.
@@ -179,6 +182,18 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
             )
         }
     });
+    let replays = new_arbiter(io)?.handle();
+    let (replayer_spec, replayer) = ChildSpec::worker("replayer", &replays, {
+        let (instance, rules, templates) =
+            (Arc::clone(&instance), Arc::clone(&rules), Arc::clone(&templates));
+        let (ring, releaser, feed) = (ring.clone(), releaser.clone(), feed.clone());
+        move |_| {
+            let (instance, rules, templates) =
+                (Arc::clone(&instance), Arc::clone(&rules), Arc::clone(&templates));
+            let (releaser, feed) = (releaser.clone().recipient(), feed.clone().recipient());
+            Replayer::new(instance, rules, templates, Told { senders: ring.clone(), releaser, feed })
+        }
+    });
     let (notifier_spec, notifier) = ChildSpec::worker("notifier", &core, {
         let (instance, rules) = (Arc::clone(&instance), Arc::clone(&rules));
         move |_| {
@@ -203,7 +218,8 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         .child(notifier_spec.backoff(BACKOFF))?
         .child(dispatcher_spec.backoff(BACKOFF))?
         .child(timer_spec.backoff(BACKOFF))?
-        .child(releaser_spec.backoff(BACKOFF))?;
+        .child(releaser_spec.backoff(BACKOFF))?
+        .child(replayer_spec.backoff(BACKOFF))?;
 
     let ingress = new_arbiter(io)?.handle();
     let (janitor_spec, _) = ChildSpec::worker("janitor", &ingress, {
@@ -259,6 +275,7 @@ pub fn build(setup: Setup, io: &Arc<IoRuntime>) -> Result<Runtime, BuildError> {
         ingest: Ingest::new(writer, instance.settings.writer_queue),
         senders: release,
         releaser: releaser.recipient(),
+        replayer: replayer.recipient(),
         systemd: stops,
         changes,
         bus_counts: counts,

@@ -50,6 +50,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Send events to a running Herald
     Publish(PublishArgs),
+    /// What would today's rules send of stored events, beside what was sent? With --send: send it
+    Replay(ReplayArgs),
     /// Recipients
     #[command(subcommand)]
     Users(UsersCommand),
@@ -89,6 +91,32 @@ pub struct PublishArgs {
     /// JSON (an event, or an array of them) or NDJSON (one on each line); - for standard input
     #[arg(value_name = "FILE|-")]
     pub input: Input,
+    /// The running Herald.
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// `herald replay`.
+#[derive(Debug, Clone, Args)]
+pub struct ReplayArgs {
+    /// Only events of this type; may be given several times
+    #[arg(long = "type", value_name = "T")]
+    pub types: Vec<String>,
+    /// Only events stored at or after this, such as 2026-11-24T09:15:00Z
+    #[arg(long, value_name = "T")]
+    pub from: Option<String>,
+    /// Only events stored before this
+    #[arg(long, value_name = "T")]
+    pub to: Option<String>,
+    /// Only events of the aggregate with this id
+    #[arg(long, value_name = "ID")]
+    pub aggregate: Option<String>,
+    /// Send what was never sent, by today's rules; without it nothing is changed
+    #[arg(long, requires = "reason")]
+    pub send: bool,
+    /// Why it is sent, for the log and the ledger; nothing personal
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// The running Herald.
     #[command(flatten)]
     pub remote: Remote,
@@ -255,122 +283,4 @@ fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-
-    use super::*;
-
-    fn read(line: &str) -> Result<Cli, clap::Error> {
-        Cli::read(line.split_whitespace())
-    }
-
-    #[test]
-    fn the_definition_holds_together() {
-        Line::command().debug_assert();
-    }
-
-    #[test]
-    fn serve_is_the_default() {
-        for (line, hold) in [
-            ("herald", false),
-            ("herald serve", false),
-            ("herald --hold", true),
-            ("herald serve --hold", true),
-            ("herald --config x.toml serve --hold", true),
-            ("herald serve --hold --config x.toml", true),
-        ] {
-            let cli = read(line).unwrap();
-            assert!(
-                matches!(cli.command, Command::Serve(ServeArgs { hold: found }) if found == hold),
-                "{line}"
-            );
-            assert_eq!(cli.config.is_some(), line.contains("x.toml"), "{line}");
-        }
-    }
-
-    #[test]
-    fn commands_with_their_arguments() {
-        let Command::Demo(demo) = read("herald demo").unwrap().command else { panic!() };
-        assert_eq!((demo.rate, demo.users), (5.0, 50));
-        let Command::Demo(demo) = read("herald demo --rate 0.5 --users 7").unwrap().command else { panic!() };
-        assert_eq!((demo.rate, demo.users), (0.5, 7));
-        let Command::Publish(publish) = read("herald publish - --token t --json").unwrap().command else {
-            panic!()
-        };
-        assert_eq!(publish.input, Input::Stdin);
-        assert_eq!(publish.remote.url.as_str(), "http://127.0.0.1:8080/");
-        assert_eq!(publish.remote.token().unwrap().unwrap().expose(), "t");
-        let Command::Users(UsersCommand::Import(import)) =
-            read("herald users import u.csv --url https://h.example").unwrap().command
-        else {
-            panic!()
-        };
-        assert_eq!(import.input, Input::File("u.csv".into()));
-        let Command::Token(TokenCommand::Create { scopes, expires, .. }) =
-            read("herald token create --name n --scope read,operate --scope admin --expires 90d")
-                .unwrap()
-                .command
-        else {
-            panic!()
-        };
-        assert_eq!(scopes, ["read", "operate", "admin"]);
-        assert_eq!(expires, Some(Duration::from_secs(90 * 86_400)));
-        assert!(
-            matches!(read("herald token revoke 7").unwrap().command, Command::Token(TokenCommand::Revoke { id }) if id == "7")
-        );
-        assert!(matches!(
-            read("herald migrate --check").unwrap().command,
-            Command::Migrate(MigrateArgs { check: true })
-        ));
-        assert!(matches!(read("herald check").unwrap().command, Command::Check));
-        let reconcile = read("herald reconcile --json").unwrap();
-        assert!(matches!(reconcile.command, Command::Reconcile) && reconcile.json);
-    }
-
-    #[test]
-    fn bad_usage_exits_with_2() {
-        for line in [
-            "herald unknown",
-            "herald --unknown",
-            "herald --hold check",
-            "herald publish",
-            "herald demo --rate 0",
-            "herald demo --users 0",
-            "herald demo --rate NaN",
-            "herald token",
-            "herald token create --name n",
-            "herald token create --name n --scope all",
-            "herald token create --name n --scope read --expires never",
-            "herald token create --name n --scope read --expires 0d",
-            "herald publish x --url mailto:x",
-        ] {
-            assert_eq!(read(line).unwrap_err().exit_code(), 2, "{line}");
-        }
-        assert_eq!(read("herald --help").unwrap_err().exit_code(), 0);
-        assert_eq!(read("herald --version").unwrap_err().exit_code(), 0);
-    }
-
-    #[test]
-    fn a_token_is_not_shown_and_can_stand_in_a_file() {
-        let cli = read("herald publish x --token s3cret").unwrap();
-        assert!(!format!("{cli:?}").contains("s3cret"));
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), "s3cret\n").unwrap();
-        let mut remote = Remote {
-            url: Url::parse("http://h").unwrap(),
-            token: None,
-            token_file: Some(file.path().to_owned()),
-        };
-        assert_eq!(remote.token().unwrap().unwrap().expose(), "s3cret");
-        remote.token_file = Some("/does/not/exist".into());
-        assert!(
-            remote
-                .token()
-                .unwrap_err()
-                .to_string()
-                .starts_with("the token's file /does/not/exist cannot be read")
-        );
-        remote.token_file = None;
-        assert_eq!(remote.token().unwrap(), None);
-    }
-}
+mod tests;

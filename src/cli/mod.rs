@@ -10,6 +10,7 @@ pub mod logging;
 mod publish;
 mod reconcile;
 mod remote;
+mod replay;
 mod serve;
 mod tokens;
 
@@ -17,8 +18,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use args::{
-    Cli, Command, DemoArgs, ImportArgs, Input, MigrateArgs, PublishArgs, Remote, ServeArgs, TokenCommand,
-    TokenFileError, UsersCommand,
+    Cli, Command, DemoArgs, ImportArgs, Input, MigrateArgs, PublishArgs, Remote, ReplayArgs, ServeArgs,
+    TokenCommand, TokenFileError, UsersCommand,
 };
 pub use error::CommandError;
 
@@ -55,6 +56,7 @@ fn run(cli: &Cli) -> Result<(), CommandError> {
     // These act on a running Herald, and need no configuration of their own.
     match &cli.command {
         Command::Publish(args) => return block_on(publish::publish(args, cli.json)),
+        Command::Replay(args) => return block_on(replay::replay(args, cli.json)),
         Command::Users(UsersCommand::Import(args)) => return block_on(import::import(args, cli.json)),
         _ => {}
     }
@@ -69,7 +71,7 @@ fn run(cli: &Cli) -> Result<(), CommandError> {
         Command::Migrate(args) => block_on(migrate(&config, *args, cli.json)),
         Command::Check => block_on(check::check(&config, cli.json)),
         Command::Reconcile => block_on(reconcile::reconcile(&config, cli.json)),
-        Command::Publish(_) | Command::Users(_) => Ok(()),
+        Command::Publish(_) | Command::Replay(_) | Command::Users(_) => Ok(()),
     }
 }
 

@@ -151,6 +151,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
         ingest: runtime.ingest.clone(),
         rules,
         releaser: runtime.releaser.clone(),
+        replayer: runtime.replayer.clone(),
         board,
         carriers,
         max_body: config.server.max_body.0,

@@ -16,7 +16,9 @@ use actix_web::{App, HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::broadcast;
 
-use crate::actors::{BusCounts, Carrier, DeferredDue, Ingest, Instance, NotificationsChanged, Rules};
+use crate::actors::{
+    BusCounts, Carrier, DeferredDue, Ingest, Instance, NotificationsChanged, ReplayAsked, Rules,
+};
 use crate::supervision::Board;
 
 pub use auth::{Caller, login_secret};
@@ -33,6 +35,8 @@ pub struct Api {
     pub rules: Arc<Rules>,
     /// Tells that deferred deliveries may be due.
     pub releaser: actix::Recipient<DeferredDue>,
+    /// Works replays off.
+    pub replayer: actix::Recipient<ReplayAsked>,
     /// The supervision tree.
     pub board: Board,
     /// What carries the channels.

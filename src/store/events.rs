@@ -103,6 +103,7 @@ impl TryFrom<EventTuple> for EventRecord {
 }
 
 /// A `WHERE` that grows: each condition is in both dialects, with its binds.
+#[derive(Clone)]
 pub(super) struct Conditions {
     postgres: String,
     sqlite: String,
@@ -212,6 +213,19 @@ impl Store {
             self.load_events(select(filter.clone(), None, Some(window), limit)).await
         })
         .await
+    }
+
+    /// Up to `limit` events for which all conditions hold, in the order of storing.
+    pub(super) async fn events_behind(
+        &self,
+        conditions: Conditions,
+        limit: i64,
+    ) -> Result<Vec<EventRecord>, StoreError> {
+        let text = |columns| {
+            format!("SELECT {columns} FROM domain_events e WHERE {{where}} ORDER BY e.position LIMIT ?")
+        };
+        let limit = [Bind::BigInt(limit)];
+        self.load_events(conditions.statement(&text(COLUMNS[0]), &text(COLUMNS[1]), limit)).await
     }
 
     async fn load_events(&self, statement: Statement<EventSql>) -> Result<Vec<EventRecord>, StoreError> {

@@ -198,7 +198,11 @@ impl Store {
 }
 
 /// The statements that make the rows, in an order in which none waits for a later one.
-fn writes(epoch: i64, at: Instant, events: &[&HandledEvent]) -> Result<Vec<Statement>, StoreError> {
+pub(super) fn writes(
+    epoch: i64,
+    at: Instant,
+    events: &[&HandledEvent],
+) -> Result<Vec<Statement>, StoreError> {
     let mut statements = Vec::with_capacity(8);
     let users: Vec<UserRow<'_>> =
         events.iter().filter_map(|event| event.introduces.as_ref()).map(Into::into).collect();

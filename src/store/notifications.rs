@@ -57,6 +57,9 @@ pub struct DeliveryRecord {
     pub not_before: Option<Instant>,
     /// For `digested`: the delivery that tells it.
     pub told_in: Option<String>,
+    /// The replay that made or reopened it, if one did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay_id: Option<String>,
     /// When the provider accepted it.
     pub sent_at: Option<Instant>,
     /// When the state last changed.
@@ -103,6 +106,7 @@ type DeliverySql = (
     Nullable<Moment>,
     Moment,
     Nullable<Text>,
+    Nullable<Text>,
 );
 type DeliveryTuple = (
     String,
@@ -116,6 +120,7 @@ type DeliveryTuple = (
     Option<Instant>,
     Option<Instant>,
     Instant,
+    Option<String>,
     Option<String>,
 );
 type AttemptSql = (
@@ -248,6 +253,7 @@ impl Store {
             sent_at,
             updated_at,
             told_in,
+            replay_id,
         ) in found
         {
             let waits = ["pending", "retry", "deferred"].contains(&state.as_str());
@@ -263,6 +269,7 @@ impl Store {
                 next_attempt_at: waits.then_some(next),
                 not_before,
                 told_in,
+                replay_id,
                 sent_at,
                 updated_at,
                 attempts,
@@ -306,10 +313,10 @@ impl Store {
 fn select_deliveries(ids: Bind) -> Statement<DeliverySql> {
     Statement::new(
         "SELECT notification_id, channel, state, reason, provider, reference, segments::bigint, next_attempt_at,
-                not_before, sent_at, updated_at, told_in
+                not_before, sent_at, updated_at, told_in, replay_id
          FROM deliveries WHERE notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) ORDER BY channel",
         "SELECT notification_id, channel, state, reason, provider, reference, segments, next_attempt_at,
-                not_before, sent_at, updated_at, told_in
+                not_before, sent_at, updated_at, told_in, replay_id
          FROM deliveries WHERE notification_id IN (SELECT value FROM json_each(?)) ORDER BY channel",
         vec![ids],
     )

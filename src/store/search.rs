@@ -80,7 +80,7 @@ impl Store {
     }
 
     /// The first and the last position that is stored.
-    async fn positions(&self) -> Result<Option<(i64, i64)>, StoreError> {
+    pub(super) async fn positions(&self) -> Result<Option<(i64, i64)>, StoreError> {
         let statement = Statement::<(Nullable<BigInt>, Nullable<BigInt>)>::same(
             "SELECT (SELECT min(position) FROM domain_events), (SELECT max(position) FROM domain_events)",
             vec![],

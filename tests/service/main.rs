@@ -22,6 +22,7 @@ mod panics;
 mod peers;
 mod providers;
 mod redis;
+mod replay;
 mod restore;
 mod retention;
 mod runtime;

@@ -7,6 +7,8 @@ ALTER TABLE notifications ADD COLUMN shadow BOOLEAN NOT NULL DEFAULT FALSE, ADD 
 -- A delivery that waits to be told with others has a key that it shares with them. The one that tells
 -- them has their number and sums; each of them names that one.
 ALTER TABLE deliveries ADD COLUMN digest_key TEXT COLLATE "C", ADD COLUMN digest TEXT, ADD COLUMN told_in TEXT;
+-- The replay that made or reopened it, if one did.
+ALTER TABLE deliveries ADD COLUMN replay_id TEXT COLLATE "C";
 -- What was deferred, by when it is due.
 CREATE INDEX deliveries_deferred ON deliveries (next_attempt_at) WHERE state = 'deferred';
 CREATE INDEX deliveries_digest ON deliveries (digest_key) WHERE state = 'deferred' AND digest_key IS NOT NULL;
@@ -52,7 +54,8 @@ CREATE TABLE replays (
     reason       TEXT,
     state        TEXT        COLLATE "C" NOT NULL DEFAULT 'pending',
     error        TEXT,
-    cursor       BIGINT      NOT NULL DEFAULT 0,
+    begins       BIGINT      NOT NULL,
+    cursor       BIGINT      NOT NULL,
     until        BIGINT      NOT NULL,
     report       TEXT        NOT NULL,
     requested_by TEXT,
@@ -61,6 +64,18 @@ CREATE TABLE replays (
     finished_at  TIMESTAMPTZ
 );
 CREATE INDEX replays_open ON replays (created_at) WHERE state IN ('pending', 'running');
+
+-- What the caps would have granted in a dry run, until it is over: so that it goes on where it was.
+CREATE TABLE replay_grants (
+    replay_id  TEXT        COLLATE "C" NOT NULL,
+    user_id    BIGINT      NOT NULL,
+    channel    TEXT        COLLATE "C" NOT NULL,
+    category   TEXT        NOT NULL,
+    flood      TEXT,
+    shadow     BOOLEAN     NOT NULL,
+    granted_at TIMESTAMPTZ NOT NULL
+);
+CREATE INDEX replay_grants_user ON replay_grants (replay_id, user_id, granted_at);
 
 -- What the system that Herald replaces has sent, by its own account.
 CREATE TABLE external_sends (

@@ -1,5 +1,6 @@
 DROP TABLE variant_stats;
 DROP TABLE external_sends;
+DROP TABLE replay_grants;
 DROP TABLE replays;
 DROP TABLE rule_sets;
 DROP TABLE decisions;
@@ -9,6 +10,7 @@ DROP INDEX deliveries_digest;
 ALTER TABLE deliveries DROP COLUMN digest_key;
 ALTER TABLE deliveries DROP COLUMN digest;
 ALTER TABLE deliveries DROP COLUMN told_in;
+ALTER TABLE deliveries DROP COLUMN replay_id;
 ALTER TABLE notifications DROP COLUMN shadow;
 ALTER TABLE notifications DROP COLUMN variant;
 ALTER TABLE users DROP COLUMN preferences;

@@ -11,6 +11,8 @@ ALTER TABLE notifications ADD COLUMN variant TEXT;
 ALTER TABLE deliveries ADD COLUMN digest_key TEXT;
 ALTER TABLE deliveries ADD COLUMN digest TEXT;
 ALTER TABLE deliveries ADD COLUMN told_in TEXT;
+-- The replay that made or reopened it, if one did.
+ALTER TABLE deliveries ADD COLUMN replay_id TEXT;
 -- What was deferred, by when it is due.
 CREATE INDEX deliveries_deferred ON deliveries (next_attempt_at) WHERE state = 'deferred';
 CREATE INDEX deliveries_digest ON deliveries (digest_key) WHERE state = 'deferred' AND digest_key IS NOT NULL;
@@ -56,7 +58,8 @@ CREATE TABLE replays (
     reason TEXT,
     state TEXT NOT NULL DEFAULT 'pending',
     error TEXT,
-    cursor INTEGER NOT NULL DEFAULT 0,
+    begins INTEGER NOT NULL,
+    cursor INTEGER NOT NULL,
     until INTEGER NOT NULL,
     report TEXT NOT NULL,
     requested_by TEXT,
@@ -65,6 +68,18 @@ CREATE TABLE replays (
     finished_at TEXT 
 );
 CREATE INDEX replays_open ON replays (created_at) WHERE state IN ('pending', 'running');
+
+-- What the caps would have granted in a dry run, until it is over: so that it goes on where it was.
+CREATE TABLE replay_grants (
+    replay_id TEXT NOT NULL,
+    user_id INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    category TEXT NOT NULL,
+    flood TEXT,
+    shadow INTEGER NOT NULL,
+    granted_at TEXT NOT NULL
+);
+CREATE INDEX replay_grants_user ON replay_grants (replay_id, user_id, granted_at);
 
 -- What the system that Herald replaces has sent, by its own account.
 CREATE TABLE external_sends (

@@ -22,14 +22,18 @@ use crate::store::{
 };
 
 /// What is known of owners and recipients, read for a batch, and added to by its own events.
-pub(super) struct Known {
-    owners: HashMap<String, i64>,
-    contacts: HashMap<i64, Contacts>,
+pub(in crate::actors) struct Known {
+    pub(in crate::actors) owners: HashMap<String, i64>,
+    pub(in crate::actors) contacts: HashMap<i64, Contacts>,
     read_at: std::time::Instant,
 }
 
 impl Known {
-    pub(super) async fn load(store: &Store, routes: &Routes, events: &[Checked]) -> Result<Self, StoreError> {
+    pub(in crate::actors) async fn load(
+        store: &Store,
+        routes: &Routes,
+        events: &[Checked],
+    ) -> Result<Self, StoreError> {
         let routed = || {
             let events = events.iter().filter_map(|(_, event)| event.as_ref().ok());
             events.filter_map(|event| Some((event, routes.get(&event.kind)?)))
@@ -49,7 +53,7 @@ impl Known {
     }
 
     /// The caps that this batch's messages are counted by, each once.
-    pub(super) fn caps(&self, rules: &Rules, events: &[Checked]) -> Vec<(i64, Cap)> {
+    pub(in crate::actors) fn caps(&self, rules: &Rules, events: &[Checked]) -> Vec<(i64, Cap)> {
         let mut caps = Vec::new();
         for (event, route) in events.iter().filter_map(|(_, event)| {
             let event = event.as_ref().ok()?;
@@ -69,11 +73,21 @@ impl Known {
     }
 }
 
-fn told(event: &NewEvent, route: &Route, owners: &HashMap<String, i64>) -> Option<(i64, &'static str)> {
+/// Who is told of an event, and by which rule.
+pub(in crate::actors) fn told(
+    event: &NewEvent,
+    route: &Route,
+    owners: &HashMap<String, i64>,
+) -> Option<(i64, &'static str)> {
     recipient_of(event, route.recipient.as_deref(), |number| owners.get(number).copied())
 }
 
-fn end(event: &QueuedEvent, outcome: EventOutcome, reason: Option<String>) -> HandledEvent {
+/// An event with its outcome, and nothing made of it yet.
+pub(in crate::actors) fn end(
+    event: &QueuedEvent,
+    outcome: EventOutcome,
+    reason: Option<String>,
+) -> HandledEvent {
     HandledEvent {
         position: event.position,
         id: event.id.clone(),
@@ -190,53 +204,14 @@ impl Batch {
         user: i64,
         plan: Plan,
     ) -> NewNotification {
-        let id = NotificationId::of(queued.position, &event.id, user);
-        let rules = Arc::clone(&self.rules);
         let contacts = self.known.contacts.get(&user);
-        let own = |choose: fn(&Contacts) -> &Option<String>, default: &str| {
-            contacts.and_then(|contacts| choose(contacts).clone()).unwrap_or_else(|| default.to_owned())
-        };
-        let locale = own(|contacts| &contacts.locale, &rules.defaults.locale);
-        let time_zone = own(|contacts| &contacts.time_zone, &rules.defaults.time_zone);
-        let name = contacts.and_then(|contacts| contacts.name.clone());
-        let deliveries = plan
-            .verdicts
-            .into_iter()
-            .map(|verdict| {
-                let mut delivery = NewDelivery {
-                    channel: verdict.channel,
-                    state: verdict.state,
-                    reason: verdict.reason.map(str::to_owned),
-                    not_before: verdict.not_before,
-                    claim: None,
-                    granted: verdict.granted,
-                    digest_key: (verdict.reason == Some(DIGEST))
-                        .then(|| digest_key(user, verdict.channel, &event.kind)),
-                };
-                if delivery.state == DeliveryState::Pending {
-                    self.claim_at_birth(&id, route.priority, &mut delivery);
-                }
-                delivery
-            })
-            .collect();
-        NewNotification {
-            id,
-            event_id: event.id.clone(),
-            event_type: event.kind.clone(),
-            user_id: user,
-            lane: route.priority,
-            correlation_id: event.correlation_id.clone(),
-            template: route.template.clone().unwrap_or_else(|| event.kind.clone()),
-            locale: Some(locale),
-            time_zone: Some(time_zone),
-            name,
-            expires_at: route.expires_at(queued.timestamp, queued.created_at),
-            shadow: route.mode == Mode::Shadow,
-            variant: None,
-            category: route.category.clone(),
-            flood_granted: plan.flood_granted,
-            deliveries,
+        let mut made = notification(&self.rules, contacts, (queued, event), route, user, plan);
+        for delivery in &mut made.deliveries {
+            if delivery.state == DeliveryState::Pending {
+                self.claim_at_birth(&made.id, route.priority, delivery);
+            }
         }
+        made
     }
 
     /// Where the sender has room and nothing waits before it, a delivery is born in its hand.
@@ -254,6 +229,52 @@ impl Batch {
             None if !self.left.contains(&delivery.channel) => self.left.push(delivery.channel),
             None => {}
         }
+    }
+}
+
+/// The notification that was planned, with deliveries that nobody holds.
+pub(in crate::actors) fn notification(
+    rules: &Rules,
+    contacts: Option<&Contacts>,
+    (queued, event): (&QueuedEvent, &NewEvent),
+    route: &Route,
+    user: i64,
+    plan: Plan,
+) -> NewNotification {
+    let own = |choose: fn(&Contacts) -> &Option<String>, default: &str| {
+        contacts.and_then(|contacts| choose(contacts).clone()).unwrap_or_else(|| default.to_owned())
+    };
+    let deliveries = plan
+        .verdicts
+        .into_iter()
+        .map(|verdict| NewDelivery {
+            channel: verdict.channel,
+            state: verdict.state,
+            reason: verdict.reason.map(str::to_owned),
+            not_before: verdict.not_before,
+            claim: None,
+            granted: verdict.granted,
+            digest_key: (verdict.reason == Some(DIGEST))
+                .then(|| digest_key(user, verdict.channel, &event.kind)),
+        })
+        .collect();
+    NewNotification {
+        id: NotificationId::of(queued.position, &event.id, user),
+        event_id: event.id.clone(),
+        event_type: event.kind.clone(),
+        user_id: user,
+        lane: route.priority,
+        correlation_id: event.correlation_id.clone(),
+        template: route.template.clone().unwrap_or_else(|| event.kind.clone()),
+        locale: Some(own(|contacts| &contacts.locale, &rules.defaults.locale)),
+        time_zone: Some(own(|contacts| &contacts.time_zone, &rules.defaults.time_zone)),
+        name: contacts.and_then(|contacts| contacts.name.clone()),
+        expires_at: route.expires_at(queued.timestamp, queued.created_at),
+        shadow: route.mode == Mode::Shadow,
+        variant: None,
+        category: route.category.clone(),
+        flood_granted: plan.flood_granted,
+        deliveries,
     }
 }
 

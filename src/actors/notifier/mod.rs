@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
-pub(super) use self::batch::digest_key;
-use self::batch::{Batch, Known};
+use self::batch::Batch;
+pub(super) use self::batch::{Known, digest_key, end, notification, told};
 use super::hand::Room;
 use super::instance::Instance;
 use super::messages::{HandleEvents, NotificationsChanged, SendDeliveries};
@@ -21,7 +21,7 @@ use crate::store::{ClaimedDelivery, QueuedEvent, StoreError};
 use crate::supervision::SupervisedContext;
 
 /// An event, and what is wrong with it, if anything.
-type Checked = (QueuedEvent, Result<NewEvent, String>);
+pub(super) type Checked = (QueuedEvent, Result<NewEvent, String>);
 
 /// The actor.
 pub(super) struct Notifier {
@@ -149,7 +149,8 @@ async fn handle_events(
     Ok(Handled { count: taken.len(), made: decided.made, waiting: decided.left, claimed })
 }
 
-fn check(event: &QueuedEvent) -> Result<NewEvent, String> {
+/// An event as it was stored, or what is wrong with it.
+pub(super) fn check(event: &QueuedEvent) -> Result<NewEvent, String> {
     let row = crate::domain::event::Row {
         id: &event.id,
         kind: &event.kind,

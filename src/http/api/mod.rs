@@ -8,6 +8,7 @@ mod health;
 mod mask;
 mod notifications;
 mod preferences;
+mod replays;
 mod runtime;
 mod sandbox;
 mod tokens;
@@ -45,6 +46,8 @@ pub fn routes(app: &mut web::ServiceConfig) {
                     .route(web::put().to(preferences::put))
                     .route(web::patch().to(preferences::patch)),
             )
+            .service(at("/replays").route(web::post().to(replays::create)))
+            .service(at("/replays/{id}").route(web::get().to(replays::one)))
             .service(at("/runtime").route(web::get().to(runtime::tree)))
             .service(at("/runtime/{actor}/restart").route(web::post().to(runtime::restart)))
             .service(at("/channels/{channel}/pause").route(web::post().to(controls::pause)))
