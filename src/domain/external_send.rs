@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::json::{MOST_LEVELS, inspect, syntax};
 use super::reader::{Reader, Text};
 use super::replay::moment;
-use super::{Channel, FieldError, FieldErrors, Instant, words};
+use super::{Channel, DeliveryState, FieldError, FieldErrors, Instant, words};
 
 /// The most that one call reports.
 pub const MOST_SENDS: usize = 1_000;
@@ -41,6 +41,19 @@ words! {
 }
 
 impl SendMatch {
+    /// Compares whether the old system sent it with where Herald's delivery stands, if there is one. What
+    /// ended in shadow mode would have been sent; what is told within another message was.
+    pub const fn of(old: bool, herald: Option<DeliveryState>) -> Self {
+        use DeliveryState::{Delivered, Digested, Sent, Shadowed, Undelivered};
+        match (old, herald) {
+            (_, Some(state)) if state.is_open() => Self::Open,
+            (true, Some(Sent | Delivered | Undelivered | Digested | Shadowed)) => Self::Both,
+            (false, Some(Sent | Delivered | Undelivered | Digested | Shadowed)) => Self::OnlyHerald,
+            (true, _) => Self::OnlyOld,
+            (false, _) => Self::Neither,
+        }
+    }
+
     /// Whether the two differ.
     pub const fn differs(self) -> bool {
         matches!(self, Self::OnlyOld | Self::OnlyHerald)
@@ -121,6 +134,23 @@ mod tests {
         assert_eq!(many.len(), 2);
         assert!(!many[0].sent && many[1].sent_at.is_some());
         assert!(parse_external_sends(b"[]").unwrap().is_empty());
+    }
+
+    #[test]
+    fn two_systems_are_compared_by_what_they_would_have_sent() {
+        use DeliveryState::{Dead, Deferred, Sent, Shadowed, Suppressed};
+        for (old, herald, expected) in [
+            (true, Some(Shadowed), "both"),
+            (true, Some(Sent), "both"),
+            (true, Some(Suppressed), "only_old"),
+            (true, Some(Dead), "only_old"),
+            (true, None, "only_old"),
+            (false, Some(Shadowed), "only_herald"),
+            (false, Some(Suppressed), "neither"),
+            (true, Some(Deferred), "open"),
+        ] {
+            assert_eq!(SendMatch::of(old, herald).as_str(), expected, "{old} {herald:?}");
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod deferred;
 mod devices;
 mod error;
 mod events;
+mod external_sends;
 mod handle;
 mod idempotency;
 mod instances;
@@ -73,6 +74,9 @@ pub use decisions::{Decision, LedgerEntry};
 pub use deferred::{DeferredDelivery, Release, Released, Sibling};
 pub use error::StoreError;
 pub use events::{EventFilter, EventRecord};
+pub use external_sends::{
+    ComparedChannel, ComparedEvent, HeraldSend, OldSend, SendComparison, SendFilter, SendTotals,
+};
 pub use handle::{HandledEvent, NewDelivery, NewNotification};
 pub use idempotency::Remembered;
 pub use instances::{Heartbeat, Holdings};

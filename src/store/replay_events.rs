@@ -40,6 +40,8 @@ impl Store {
     ) -> Result<Vec<EventRecord>, StoreError> {
         let mut conditions = Conditions::new();
         conditions.same("e.position > ? AND e.position <= ?", [Bind::BigInt(after), Bind::BigInt(until)]);
+        // Herald's own, about the ends of notifications: no route may name them.
+        conditions.same("e.type NOT LIKE 'notification.%'", []);
         conditions.moment("e.created_at >=", filter.from);
         conditions.moment("e.created_at <", filter.to);
         conditions.text("e.aggregate_id", filter.aggregate.clone());

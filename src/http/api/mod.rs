@@ -3,6 +3,7 @@
 mod controls;
 mod dead_letters;
 mod events;
+mod external_sends;
 mod flow;
 mod health;
 mod mask;
@@ -45,6 +46,11 @@ pub fn routes(app: &mut web::ServiceConfig) {
                     .route(web::get().to(preferences::get))
                     .route(web::put().to(preferences::put))
                     .route(web::patch().to(preferences::patch)),
+            )
+            .service(
+                at("/external-sends")
+                    .route(web::post().to(external_sends::report))
+                    .route(web::get().to(external_sends::compare)),
             )
             .service(at("/replays").route(web::post().to(replays::create)))
             .service(at("/replays/{id}").route(web::get().to(replays::one)))
