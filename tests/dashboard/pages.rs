@@ -6,7 +6,11 @@ use crate::harness::{Db, Event, Herald, SOON, ingest, on_both, settle, user, wai
 use crate::retry::{CLOSED, QUICK, until_dead};
 use crate::visitor::Visitor;
 
-on_both!(the_page_tells_how_things_stand_and_nothing_personal, a_provider_that_fails_is_shown);
+on_both!(
+    the_page_tells_how_things_stand_and_nothing_personal,
+    a_provider_that_fails_is_shown,
+    the_page_of_shadow_mode_tells_where_two_systems_differ,
+);
 
 async fn the_page_tells_how_things_stand_and_nothing_personal(db: Db) {
     let herald = Herald::start_with(db, QUICK, CLOSED).await;
@@ -94,6 +98,8 @@ async fn every_page_is_sent_with_its_headers() {
         visitor.post("/notifications/retry", &[]).await.expect(403),
         stranger.get("/notifications").await.expect(303),
         stranger.get("/notifications/fragment").await.expect(401),
+        visitor.get("/shadow").await.expect(200),
+        stranger.get("/shadow").await.expect(303),
         stranger.get("/login").await.expect(200),
         stranger.get("/login/x").await.expect(410),
         stranger.post("/login", &[("token", "x")]).await.expect(401),
@@ -145,4 +151,39 @@ async fn a_provider_that_fails_is_shown(db: Db) {
         shown.iter().all(|words| page.contains(words)).then_some(())
     })
     .await;
+}
+
+async fn the_page_of_shadow_mode_tells_where_two_systems_differ(db: Db) {
+    let shadow = "[routes.\"transaction.completed\"]\nchannels = [\"email\", \"sms\"]\nmode = \"shadow\"\n";
+    let herald = Herald::start_with(db, &[], shadow).await;
+    let admin = herald.api("admin").await;
+    let visitor = Visitor::by_token(&herald, "read").await;
+    let page = async || visitor.get("/shadow").await.expect(200).text;
+    let empty = page().await;
+    assert!(empty.contains("Nothing to compare yet.") && empty.contains("Nothing differs."), "{empty}");
+    assert!(visitor.get("/notifications").await.text.contains("href=\"/shadow\""), "the way there");
+
+    user(&admin, 42).await;
+    admin.put("/v1/users/42/preferences", &json!({"opt_outs": [{"channel": "sms"}]})).await.expect(200);
+    ingest(&admin, &Event::new("e-1").to(42)).await;
+    settle(&admin).await;
+    let sends = json!([
+        {"event_id": "e-1", "channel": "email"},
+        {"event_id": "e-1", "channel": "sms"},
+        {"event_id": "e-lost", "channel": "sms"},
+    ]);
+    admin.post("/v1/external-sends", &sends).await.expect(202);
+    let page = page().await;
+    for shown in [
+        "transaction.completed <span class=\"pill\">SMS</span>",
+        "data-label=\"Only old\">1</td>",
+        "data-label=\"Agree\">100%</td>",
+        "The old system sent it. Herald: suppressed, opted out.",
+        "1 reported of events that have never reached Herald, such as e-lost.",
+    ] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    for secret in ["customer42", "1000042", "2500.00"] {
+        assert!(!page.contains(secret), "{secret}: {page}");
+    }
 }

@@ -6,6 +6,7 @@ mod login;
 mod overview;
 mod page;
 mod retry;
+mod shadow;
 mod stream;
 mod throttle;
 mod troubles;
@@ -78,6 +79,7 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         .service(at("/notifications/stream").route(web::get().to(stream::stream)))
         .service(at("/notifications/retry").route(web::post().to(retry::any)))
         .service(at("/notifications/{id}/retry").route(web::post().to(retry::of_notification)))
+        .service(at("/shadow").route(web::get().to(shadow::page)))
         .service(at("/assets/dashboard.css").route(web::get().to(assets::css)))
         .service(at("/assets/dashboard.js").route(web::get().to(assets::js)));
 }

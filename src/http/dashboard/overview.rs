@@ -303,7 +303,7 @@ impl Cell {
 }
 
 impl When {
-    fn of(at: Instant, now: DateTime<Utc>) -> Self {
+    pub(super) fn of(at: Instant, now: DateTime<Utc>) -> Self {
         let at = at.utc();
         let today = at.date_naive() == now.date_naive();
         let short = at.format(if today { "%H:%M:%S" } else { "%-d %b %H:%M" });
@@ -321,7 +321,7 @@ fn sum(channels: &[ChannelTotals]) -> Totals {
     })
 }
 
-const fn name(channel: Channel) -> &'static str {
+pub(super) const fn name(channel: Channel) -> &'static str {
     match channel {
         Channel::Push => "Push",
         Channel::Email => "E-mail",
@@ -330,7 +330,7 @@ const fn name(channel: Channel) -> &'static str {
 }
 
 /// A reason that is one of Herald's own words, as people write it.
-fn words(reason: &str) -> String {
+pub(super) fn words(reason: &str) -> String {
     if reason.contains(char::is_whitespace) { reason.to_owned() } else { reason.replace('_', " ") }
 }
 
@@ -340,7 +340,7 @@ fn counted(n: i64) -> String {
 }
 
 /// `1234567` as `1,234,567`.
-fn grouped(n: i64) -> String {
+pub(super) fn grouped(n: i64) -> String {
     let digits = n.unsigned_abs().to_string();
     let mut text = String::from(if n < 0 { "-" } else { "" });
     for (at, digit) in digits.chars().enumerate() {
