@@ -22,5 +22,6 @@ mod plans;
 mod queue;
 mod reads;
 mod record;
+mod replays;
 mod retention;
 mod values;
