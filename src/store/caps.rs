@@ -59,6 +59,13 @@ pub(super) struct GrantRow<'a> {
     pub(super) at: Instant,
 }
 
+/// A delivery of which the grant does not count; or a notification's, of the flood cap.
+#[derive(Serialize)]
+pub(super) struct OwnRow<'a> {
+    pub(super) notification_id: &'a NotificationId,
+    pub(super) channel: &'static str,
+}
+
 /// The channel of a grant for a whole notification.
 pub(super) const ALL_CHANNELS: &str = "*";
 

@@ -94,7 +94,7 @@ impl Store {
                 vec![Bind::Text(preferences.to_json()), Bind::BigInt(version), Bind::BigInt(user)],
             );
             write.execute(conn).await?;
-            super::deferred::due_at_once(rows(&[user])?).execute(conn).await?;
+            super::hurry::due_at_once(rows(&[user])?).execute(conn).await?;
             Ok(Some(Ok(StoredPreferences { preferences, version })))
         })
     }

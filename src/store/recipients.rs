@@ -157,7 +157,7 @@ impl Store {
             if !known.is_empty() {
                 // The zone may be another one now.
                 let known: Vec<i64> = known.iter().map(|row| row.0).collect();
-                super::deferred::due_at_once(rows(&known)?).execute(conn).await?;
+                super::hurry::due_at_once(rows(&known)?).execute(conn).await?;
             }
             Ok(recipients.len() - known.len())
         })

@@ -245,7 +245,7 @@ impl Store {
                 .map(|outcome| &outcome.id.notification)
                 .collect();
             if !hurried.is_empty() {
-                super::deferred::hurry(rows(&hurried)?).execute(conn).await?;
+                super::hurry::hurry(rows(&hurried)?).execute(conn).await?;
             }
             if !history.is_empty() {
                 insert_history(rows(&history)?).execute(conn).await?;

@@ -7,7 +7,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
-use super::caps::{self, ALL_CHANNELS, CapQuestion, GrantRow, Granted};
+use super::caps::{self, ALL_CHANNELS, CapQuestion, GrantRow, Granted, OwnRow};
 use super::decisions::{DecisionRow, LedgerEntry, insert_decisions};
 use super::handle::{HandledEvent, hold, writes};
 use super::replays::{ReplayStep, WHOSE, advance};
@@ -76,12 +76,6 @@ pub struct ResentDeliveries {
     pub reopened: usize,
     /// How many deliveries are of new notifications.
     pub first: usize,
-}
-
-#[derive(Serialize)]
-struct OwnRow<'a> {
-    notification_id: &'a NotificationId,
-    channel: &'static str,
 }
 
 #[derive(Serialize)]

@@ -65,7 +65,7 @@ async fn spent(instance: &Instance, rules: &Rules, facts: &Facts) -> Result<Spen
     let since = chrono::TimeDelta::from_std(longest + Duration::from_secs(1)).unwrap_or_default();
     let since = Instant::from(first.utc() - since);
     let mut grants = instance.store.replay_grants(&facts.replay.id, &users, since).await?;
-    grants.sort_unstable_by(|one, other| other.at.cmp(&one.at));
+    grants.sort_unstable_by_key(|grant| std::cmp::Reverse(grant.at));
     for (user, cap) in asked {
         let grants = grants.iter().filter(|grant| grant.user_id == user && counts(&cap, grant));
         let usage = Usage { grants: grants.map(|grant| grant.at).collect(), full_until: None };
