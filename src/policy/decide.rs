@@ -345,9 +345,7 @@ impl<'q, 'a> Asking<'q, 'a> {
             return None;
         }
         let counting = || caps.iter().filter(|cap| cap.counts(self.channel));
-        if counting().next().is_none() {
-            return None;
-        }
+        counting().next()?;
         let Some((until, cap)) = spent.full_until(question.user, counting(), question.now) else {
             let saw = counting().map(Cap::in_words).collect::<Vec<_>>().join(", ");
             self.pass("frequency_cap", format!("room in {saw}"));

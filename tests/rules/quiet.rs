@@ -64,7 +64,7 @@ fn slowly(windows: &[QuietWindow], zone: Tz, now: DateTime<Utc>) -> Option<DateT
         let begins = at.with_second(0).unwrap();
         let limit = (end - wall_of(zone, begins)).num_minutes() + 3 * DAY as i64;
         let minutes = || (0..limit).map(|minute| begins + TimeDelta::minutes(minute));
-        let shows = minutes().filter(|minute| wall_of(zone, *minute) == end).last();
+        let shows = minutes().rfind(|minute| wall_of(zone, *minute) == end);
         at = shows.or_else(|| minutes().find(|minute| wall_of(zone, *minute) > end)).unwrap();
         found = Some(at);
     }
