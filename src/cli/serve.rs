@@ -97,6 +97,7 @@ fn lock(config: &Config) -> Result<Option<File>, CommandError> {
 }
 
 async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(), CommandError> {
+    outlive_a_full_file();
     for setting in without_effect(config) {
         tracing::warn!(%setting, "this setting has no effect yet");
     }
@@ -308,6 +309,18 @@ fn leave(stall: &Stall) {
         tracing::error!(actor = %worker, ?silent_for, "an actor blocks its thread");
         let _ = writeln!(std::io::stderr(), "fatal: `{worker}` has blocked its thread for {silent_for:?}");
         std::process::exit(1);
+    }
+}
+
+/// At a limit on the size of files (RLIMIT_FSIZE) the kernel ends a process, unless it handles SIGXFSZ:
+/// then the write fails (setrlimit(2)), and callers are asked to come again.
+fn outlive_a_full_file() {
+    use actix_rt::signal::unix::{SignalKind, signal};
+
+    const SIGXFSZ: i32 = 25;
+    // The handler stays when the stream is dropped.
+    if let Err(error) = signal(SignalKind::from_raw(SIGXFSZ)) {
+        tracing::warn!(%error, "no handler for SIGXFSZ: a limit on the size of files would end the process");
     }
 }
 

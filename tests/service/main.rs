@@ -8,6 +8,7 @@ mod bad_input;
 mod bounds;
 mod command_line;
 mod dead_letters;
+mod faults;
 mod handling;
 mod harness;
 mod ingest;

@@ -10,7 +10,7 @@ pub(crate) mod redis;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use database::{Db, given};
+pub(crate) use database::{Database, Db, given};
 pub(crate) use event::{Event, ingest, settle, settle_within, user};
 pub(crate) use herald::Herald;
 pub(crate) use http::{Answer, Api, JSON};

@@ -1,0 +1,82 @@
+//! The process dies, is told to stop, or cannot live.
+
+use std::time::{Duration, Instant};
+
+use super::bank::Bank;
+use crate::harness::{Db, LATE, on_both, soak};
+
+on_both!(killed_again_and_again);
+
+async fn killed_again_and_again(db: Db) {
+    let kills = if soak() { 20 } else { 4 };
+    let mut bank = Bank::open(db, &[]).await;
+    bank.work().await;
+    for kill in 1..=kills {
+        // Each time at another moment of the work.
+        bank.flows(30 + 17 * (kill % 5)).await;
+        bank.heralds[0].kill9().await;
+        bank.restart(0).await;
+    }
+    bank.flows(60).await;
+    let seen = bank.check(&format!("{kills} x kill -9, {}", name(db))).await;
+    assert!(seen.tally.unanswered > 0, "publishers noticed it");
+}
+
+fn name(db: Db) -> &'static str {
+    if db == Db::Postgres { "PostgreSQL" } else { "SQLite" }
+}
+
+#[tokio::test]
+async fn killed_between_send_and_record() {
+    let passages = if soak() { vec![90, 150, 300, 500] } else { vec![90] };
+    for passage in passages {
+        let dies = format!("sender_sent=exit@{passage}");
+        let mut bank = Bank::open(Db::Postgres, &[("HERALD_BREAKPOINTS", &dies)]).await;
+        bank.work().await;
+        assert_eq!(bank.heralds[0].ended(LATE).await, None, "it died at the break point");
+        bank.heralds[0].set(&[("HERALD_BREAKPOINTS", "")]);
+        bank.restart(0).await;
+        bank.flows(60).await;
+        let seen = bank.check("killed between send and record").await;
+        assert!(seen.unknown > 0 && seen.copies > 0, "what had been sent went again, and says so: {seen}");
+    }
+}
+
+#[tokio::test]
+async fn told_to_stop() {
+    for _ in 0..if soak() { 10 } else { 1 } {
+        let mut bank = Bank::open(Db::Postgres, &[]).await;
+        bank.work().await;
+        let begun = Instant::now();
+        bank.heralds[0].stop().await;
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(20), "{took:?}");
+        bank.restart(0).await;
+        bank.flows(60).await;
+        let seen = bank.check(&format!("SIGTERM under load, ended with 0 in {took:.1?}")).await;
+        assert_eq!((seen.unknown, seen.copies), (0, 0), "a clean stop leaves no doubt");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_loop_past_the_limit() {
+    let points = match soak() {
+        true => vec!["outcome_writer", "event_writer", "dispatcher", "notifier", "sender"],
+        false => vec!["outcome_writer"],
+    };
+    for point in points {
+        let panics = format!("{point}=panic@80+");
+        let mut bank = Bank::open(Db::Sqlite, &[("HERALD_BREAKPOINTS", &panics)]).await;
+        bank.work().await;
+        let begun = Instant::now();
+        assert_eq!(bank.heralds[0].ended(LATE).await, Some(1));
+        let took = begun.elapsed();
+        let last = bank.heralds[0].output.lines().pop().unwrap();
+        assert!(last.starts_with("fatal: ") && last.contains("a break point"), "{last}");
+        bank.heralds[0].set(&[("HERALD_BREAKPOINTS", "")]);
+        bank.restart(0).await;
+        bank.flows(60).await;
+        bank.give_back_suspects().await;
+        bank.check(&format!("panic loop of `{point}`, ended with 1 in {took:.0?}")).await;
+    }
+}
