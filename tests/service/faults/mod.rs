@@ -17,4 +17,3 @@ mod providing;
 mod publishing;
 mod redis;
 mod transactions;
-

@@ -104,7 +104,8 @@ fn program(name: &str, dir: &Path) -> Command {
 /// Where the server's programs are: beside the newest one that is installed, or on the path.
 fn binaries() -> PathBuf {
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let newest = installed.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists());
+    let newest =
+        installed.map(|version| version.path().join("bin")).filter(|bin| bin.join("initdb").exists());
     newest.max().unwrap_or_default()
 }
 

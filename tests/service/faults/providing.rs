@@ -8,8 +8,8 @@ use crate::{
 /// FCM, a mail server and an SMS gateway, without TLS: encryption is not what fails here.
 pub(super) struct Providers {
     push: FcmPeer,
-    mail: SmtpPeer,
-    pub(super) sms: SmsPeer,
+    pub(super) mail: SmtpPeer,
+    sms: SmsPeer,
 }
 
 impl Providers {

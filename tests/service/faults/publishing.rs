@@ -20,7 +20,7 @@ const AGGREGATES: usize = 3;
 /// How long one of them thinks between two requests.
 const PAUSE: Duration = Duration::from_millis(40);
 /// How long one of them waits for an answer, before it asks another instance.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What the publishers have seen.
 #[derive(Default, Clone)]
@@ -43,11 +43,7 @@ pub(super) struct Publishing {
 
 impl Publishing {
     /// Starts them; `round` sets their events apart from those of others.
-    pub(super) fn start(
-        round: usize,
-        serving: &watch::Sender<Vec<Api>>,
-        tally: &Arc<Mutex<Tally>>,
-    ) -> Self {
+    pub(super) fn start(round: usize, serving: &watch::Sender<Vec<Api>>, tally: &Arc<Mutex<Tally>>) -> Self {
         let stop = watch::Sender::new(false);
         let tasks = (0..PUBLISHERS).map(|number| {
             let publisher = Publisher {

@@ -136,10 +136,8 @@ async fn an_event_that_is_published_only_is_adopted_in_its_time() {
     let begun = Instant::now();
     case.publish("alone").await;
     let rows = "SELECT count(*) AS v FROM domain_events WHERE id = 'alone'";
-    wait_until(SOON, "it is stored", async || {
-        (case.herald.database.number(rows).await == 1).then_some(())
-    })
-    .await;
+    wait_until(SOON, "it is stored", async || (case.herald.database.number(rows).await == 1).then_some(()))
+        .await;
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
     case.told_once("alone").await;
     assert_eq!(case.adopted().await, 1);

@@ -19,10 +19,18 @@ pub(crate) fn given(variable: &str) -> String {
 
 /// A database of its own, gone when this is dropped.
 pub(crate) enum Database {
-    Sqlite { file: String },
-    Postgres { url: reqwest::Url, name: String },
+    Sqlite {
+        file: String,
+    },
+    Postgres {
+        url: reqwest::Url,
+        name: String,
+    },
     /// On PostgreSQL, and somebody else's: another Herald's, or a whole server of the test's own.
-    Shared { url: reqwest::Url, settings: Vec<(String, String)> },
+    Shared {
+        url: reqwest::Url,
+        settings: Vec<(String, String)>,
+    },
 }
 
 impl Database {
@@ -111,7 +119,9 @@ impl Database {
     pub(crate) async fn contains(&self, text: &str) -> bool {
         let tables = match self {
             Self::Sqlite { .. } => "SELECT name AS v FROM sqlite_master WHERE type = 'table'",
-            Self::Postgres { .. } | Self::Shared { .. } => "SELECT tablename AS v FROM pg_tables WHERE schemaname = 'public'",
+            Self::Postgres { .. } | Self::Shared { .. } => {
+                "SELECT tablename AS v FROM pg_tables WHERE schemaname = 'public'"
+            }
         };
         for table in self.texts(tables).await {
             let found = match self {
