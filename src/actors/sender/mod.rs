@@ -81,6 +81,10 @@ pub(super) struct Sender {
     more: bool,
     /// Held by the database's account, and not in hand at the last comparison.
     missed: HashSet<(DeliveryId, i64)>,
+    /// Whether a comparison is under way.
+    comparing: bool,
+    /// Claims that were taken up for lost, the latest: a hand-over that was only late finds them here.
+    adopted: VecDeque<(DeliveryId, i64)>,
 }
 
 impl Sender {
@@ -96,6 +100,8 @@ impl Sender {
             claiming: false,
             more: false,
             missed: HashSet::new(),
+            comparing: false,
+            adopted: VecDeque::new(),
         }
     }
 
@@ -110,7 +116,8 @@ impl Sender {
     fn take(&mut self, delivery: ClaimedDelivery, room: Room) {
         // The next attempt may be claimed before this actor has heard that the last one is recorded.
         let is_new = self.in_hand.get(&delivery.id).is_none_or(|attempt| *attempt < delivery.attempt);
-        if is_new {
+        let is_late = self.adopted.iter().any(|(id, n)| *id == delivery.id && *n == delivery.attempt);
+        if is_new && !is_late {
             self.in_hand.insert(delivery.id.clone(), delivery.attempt);
             self.waiting.entry(delivery.lane).or_default().push_back((delivery, room));
         }

@@ -12,6 +12,9 @@ use crate::actors::messages::{DeliveriesDue, FlushOutcomes, RecordOutcome};
 use crate::store::StoreError;
 use crate::supervision::SupervisedContext;
 
+/// How many adopted claims are remembered.
+const MOST_ADOPTED: usize = 1_000;
+
 impl Sender {
     /// Takes back what earlier lives held: first their outcomes that are on the way are recorded, then
     /// what is left was cut off. What had been started may have been sent.
@@ -48,12 +51,19 @@ impl Sender {
     }
 
     /// Adopts what the database says this life holds and it does not have in hand, if that was so at
-    /// two looks in a row. (One look may be older than an outcome that was recorded meanwhile.)
+    /// two looks in a row. (One look may be older than an outcome that was recorded meanwhile. The second
+    /// one begins when the first has been heard, so it is not: with a slow database two that overlap would
+    /// both be, and what has been sent and recorded would be sent again.)
     pub(super) fn compare_with_database(&mut self, ctx: &mut SupervisedContext<Self>) {
+        if self.comparing {
+            return;
+        }
+        self.comparing = true;
         self.take_back_if_any(ctx);
         let (store, claim, channel) = (self.equipment.instance.store.clone(), self.claim(), self.channel());
         let look = async move { store.held_by(channel, claim).await };
         ctx.spawn(look.into_actor(self).map(move |held, sender, ctx| {
+            sender.comparing = false;
             let Ok(held) = held else { return };
             let mut missed = HashSet::new();
             for delivery in held {
@@ -67,6 +77,10 @@ impl Sender {
                 {
                     tracing::warn!(delivery = %delivery.id, "a claim that was lost on the way is taken up");
                     sender.take(delivery, room);
+                    sender.adopted.push_back(key);
+                    if sender.adopted.len() > MOST_ADOPTED {
+                        sender.adopted.pop_front();
+                    }
                     continue;
                 }
                 missed.insert(key);

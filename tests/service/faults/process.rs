@@ -1,6 +1,9 @@
 //! The process dies, is told to stop, or cannot live.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read, Write},
+    time::{Duration, Instant},
+};
 
 use reqwest::Method;
 
@@ -49,6 +52,11 @@ async fn told_to_stop() {
     for _ in 0..if soak() { 10 } else { 1 } {
         let mut bank = Bank::open(Db::Postgres, &[]).await;
         bank.work().await;
+        // A connection that a caller keeps, and does not use, holds nobody up.
+        let address = bank.heralds[0].base.trim_start_matches("http://").to_owned();
+        let mut idle = std::net::TcpStream::connect(address).unwrap();
+        idle.write_all(b"GET /health/live HTTP/1.1\r\nHost: herald\r\n\r\n").unwrap();
+        assert!(idle.read(&mut [0; 1_024]).unwrap() > 0);
         let begun = Instant::now();
         bank.heralds[0].stop().await;
         let took = begun.elapsed();
