@@ -88,6 +88,7 @@ impl Handler<HandleEvents> for Notifier {
 
     fn handle(&mut self, message: HandleEvents, _: &mut Self::Context) -> Self::Result {
         crate::breakpoint!("notifier");
+        crate::breakpoint!("notifier", message.0.iter().map(|event| event.id.as_str()));
         let work = handle_events(Arc::clone(&self.instance), Arc::clone(&self.rules), message.0);
         Box::pin(work.into_actor(self).map(|result, notifier, _| {
             let handled = result?;
