@@ -133,6 +133,8 @@ pub enum TokenCommand {
     /// End a token
     Revoke {
         /// Its id, as `list` shows it
+        // An id is Base64url: it may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
 }
@@ -318,6 +320,8 @@ mod tests {
         assert!(
             matches!(read("herald token revoke 7").unwrap().command, Command::Token(TokenCommand::Revoke { id }) if id == "7")
         );
+        let hyphen = read("herald token revoke -8aX").unwrap().command;
+        assert!(matches!(hyphen, Command::Token(TokenCommand::Revoke { id }) if id == "-8aX"));
         assert!(matches!(
             read("herald migrate --check").unwrap().command,
             Command::Migrate(MigrateArgs { check: true })
