@@ -3,7 +3,8 @@
 //! `HERALD_BREAKPOINTS=notifier=panic@10,after_send=exit@3` makes the tenth passage of `notifier`
 //! panic, and the third of `after_send` end the process as `kill -9` would; `block` holds the thread
 //! for ever. `panic@10+` means the tenth and every later one, and a point may be named several times.
-//! In a release build the points compile to nothing.
+//! A point that many things pass has a name for each: `notifier:e-7=panic@1+` makes the handling of event
+//! `e-7` panic. In a release build the points compile to nothing.
 
 /// A point that a test can make fail. It must be passed on the actor's own thread for its panic to be
 /// the actor's.
@@ -13,10 +14,14 @@ macro_rules! breakpoint {
         #[cfg(debug_assertions)]
         $crate::breakpoint::pass($name);
     };
+    ($name:literal, $of:expr) => {
+        #[cfg(debug_assertions)]
+        $crate::breakpoint::pass_each($name, $of);
+    };
 }
 
 #[cfg(debug_assertions)]
-pub use enabled::pass;
+pub use enabled::{pass, pass_each};
 
 #[cfg(debug_assertions)]
 mod enabled {
@@ -63,6 +68,16 @@ mod enabled {
         let ever_after = at.ends_with('+');
         let at = at.trim_end_matches('+').parse().ok()?;
         Some((name.to_owned(), Failure { action, at, ever_after }))
+    }
+
+    /// Passes a point for each of some things: its name, a colon, and the thing's.
+    #[track_caller]
+    pub fn pass_each<'a>(name: &str, of: impl Iterator<Item = &'a str>) {
+        if !POINTS.is_empty() {
+            for thing in of {
+                pass(&format!("{name}:{thing}"));
+            }
+        }
     }
 
     /// Passes a point: counts, and fails where it is told to.

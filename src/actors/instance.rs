@@ -42,7 +42,8 @@ pub struct Instance {
     pub name: String,
     epoch: AtomicI64,
     clock: Mutex<Option<(Tick, Instant)>>,
-    /// When the database was last reached after it was not; none while it is not.
+    /// Since when heartbeats have followed each other without a gap; none while the database is not
+    /// reached.
     reachable_since: Mutex<Option<Tick>>,
     /// How many instances live, by the last heartbeat.
     live: AtomicU32,
@@ -126,8 +127,12 @@ impl Instance {
     /// A heartbeat, begun at `begun`, was stored at the database's time `at`.
     pub fn heart_has_beaten(&self, begun: Tick, at: Instant) {
         // From the beginning: the lease counts from when the database wrote it, which was later.
-        *self.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some((begun, at));
-        self.reachable_since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Tick::now);
+        let before = self.clock.lock().unwrap_or_else(PoisonError::into_inner).replace((begun, at));
+        // One that was late or slow: meanwhile the database may have been away, for the others as well.
+        let steady = self.settings.lease.mul_f64(Store::STEADY);
+        let is_steady = before.is_none_or(|(tick, _)| tick.elapsed() < steady);
+        let mut since = self.reachable_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = since.filter(|_| is_steady).or_else(|| Some(Tick::now()));
     }
 
     /// A heartbeat could not be stored.
@@ -142,7 +147,7 @@ impl Instance {
         clock.is_some_and(|(tick, _)| tick.elapsed() < self.settings.lease.mul_f64(0.8))
     }
 
-    /// Whether the database has been there for a whole lease. Before that a heartbeat that is missing
+    /// Whether the database has been there, without a gap, for a whole lease. Before that a heartbeat that is missing
     /// may be the database's fault, and nobody is given up.
     pub fn may_fence(&self) -> bool {
         let since = *self.reachable_since.lock().unwrap_or_else(PoisonError::into_inner);

@@ -79,7 +79,7 @@ impl Janitor {
         let instance = Arc::clone(&self.instance);
         let work = async move {
             if instance.may_fence() {
-                let fenced = instance.store.fence(instance.settings.lease, None).await?;
+                let fenced = instance.store.fence(instance.epoch(), instance.settings.lease).await?;
                 if !fenced.is_empty() {
                     tracing::warn!(epochs = ?fenced, "instances were silent past their lease and have been given up");
                 }

@@ -161,6 +161,8 @@ pub enum TokenCommand {
     /// End a token
     Revoke {
         /// Its id, as `list` shows it
+        // An id is Base64url: it may begin with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
 }

@@ -7,6 +7,7 @@ mod demo;
 mod error;
 mod import;
 pub mod logging;
+mod process;
 mod publish;
 mod reconcile;
 mod remote;

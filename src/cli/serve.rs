@@ -14,6 +14,7 @@ use tokio::runtime::Runtime as IoRuntime;
 
 use super::channels::{channels, concurrency};
 use super::error::CommandError;
+use super::process;
 use crate::actors::{
     Defaults, Hand, Instance, NotifySocket, RedisServer, ReleaseHand, Retries, Rules, Runtime, SandboxStore,
     ServiceStops, Settings, Setup, Subscriptions, build,
@@ -33,8 +34,6 @@ const LINK_LIFETIME: Duration = Duration::from_secs(15 * 60);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 /// An actor that blocks its thread for this long ends the process: nothing else can help.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
-/// A lease that no other instance can have passed.
-const NOBODY_ELSE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 /// How many of the sandbox's messages are kept.
 const SANDBOX_KEEP: i64 = 100_000;
 
@@ -98,6 +97,7 @@ fn lock(config: &Config) -> Result<Option<File>, CommandError> {
 }
 
 async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(), CommandError> {
+    outlive_a_full_file();
     for setting in without_effect(config) {
         tracing::warn!(%setting, "this setting has no effect yet");
     }
@@ -210,7 +210,7 @@ async fn run(config: &Config, variant: Variant, io: &Arc<IoRuntime>) -> Result<(
     };
     let outcome = runtime.tree.run_until(shutdown).await;
     // What this instance held is free for the others at once, and not only when its lease is over.
-    if let Err(error) = store.fence(NOBODY_ELSE, Some(instance.epoch())).await {
+    if let Err(error) = store.end(instance.epoch()).await {
         tracing::warn!(%error, "the end of this instance could not be noted; its lease will run out");
     }
     outcome?;
@@ -229,11 +229,13 @@ fn rules(config: &Config) -> Rules {
 }
 
 async fn register(config: &Config, store: &Store) -> Result<Arc<Instance>, CommandError> {
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "herald".to_owned());
-    let name = format!("{host}:{}", std::process::id());
-    // One process has the embedded file for itself, so whoever is registered there is gone.
-    if store.is_embedded() {
-        store.fence(Duration::ZERO, None).await?;
+    let name = process::name();
+    for (epoch, other) in store.living().await? {
+        // One process has the embedded file for itself, so whoever is registered there is gone.
+        if store.is_embedded() || process::is_dead(&other) {
+            tracing::info!(epoch, name = other, "an instance that has died has left what it held");
+            store.end(epoch).await?;
+        }
     }
     let epoch = store.register(&name).await?;
     let live = store.live_instances().await?;
@@ -328,6 +330,18 @@ fn leave(stall: &Stall) {
         tracing::error!(actor = %worker, ?silent_for, "an actor blocks its thread");
         let _ = writeln!(std::io::stderr(), "fatal: `{worker}` has blocked its thread for {silent_for:?}");
         std::process::exit(1);
+    }
+}
+
+/// At a limit on the size of files (RLIMIT_FSIZE) the kernel ends a process, unless it handles SIGXFSZ:
+/// then the write fails (setrlimit(2)), and callers are asked to come again.
+fn outlive_a_full_file() {
+    use actix_rt::signal::unix::{SignalKind, signal};
+
+    const SIGXFSZ: i32 = 25;
+    // The handler stays when the stream is dropped.
+    if let Err(error) = signal(SignalKind::from_raw(SIGXFSZ)) {
+        tracing::warn!(%error, "no handler for SIGXFSZ: a limit on the size of files would end the process");
     }
 }
 

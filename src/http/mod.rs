@@ -10,6 +10,7 @@ mod query;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::{App, HttpServer, web};
@@ -57,6 +58,10 @@ pub struct Api {
     pub dashboard: Dashboard,
 }
 
+/// How long an idle connection is kept. Longer than the 60 s after which the usual proxies and clients give
+/// theirs up, so that it is they who close it: else a request can meet the server's close on its way.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
 /// Starts the server. It runs until it is stopped by its handle; in-flight requests are finished.
 ///
 /// # Errors
@@ -71,6 +76,7 @@ pub fn serve(bind: SocketAddr, api: web::Data<Api>) -> std::io::Result<(Server, 
             .default_service(web::to(async || Err::<String, _>(Problem::not_found("path"))))
     })
     .workers(2)
+    .keep_alive(KEEP_ALIVE)
     .disable_signals()
     .shutdown_timeout(10)
     .bind(bind)?;

@@ -197,13 +197,18 @@ pub(super) fn insert_grants(grants: Bind) -> Statement {
     )
 }
 
-/// Takes back the grants of deliveries that are decided anew.
+/// Takes back the grants of deliveries that are decided anew. What somebody else has released meanwhile
+/// keeps its grant.
 fn take_back(deliveries: Bind) -> Statement {
     Statement::new(
         "DELETE FROM cap_grants g USING json_to_recordset(?::json) AS r(notification_id text, channel text)
-         WHERE g.notification_id = r.notification_id AND g.channel = r.channel",
+         WHERE g.notification_id = r.notification_id AND g.channel = r.channel
+           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
+                         AND d.channel = r.channel AND d.state = 'deferred')",
         "DELETE FROM cap_grants WHERE (notification_id, channel) IN
-             (SELECT value->>'notification_id', value->>'channel' FROM json_each(?))",
+             (SELECT d.notification_id, d.channel FROM json_each(?) AS r JOIN deliveries d
+                ON d.notification_id = r.value->>'notification_id' AND d.channel = r.value->>'channel'
+               AND d.state = 'deferred')",
         vec![deliveries],
     )
 }

@@ -110,7 +110,6 @@ struct NotificationRow<'a> {
     sent: i64,
     failed: i64,
     status: &'static str,
-    at: Instant,
 }
 
 #[derive(Serialize)]
@@ -320,7 +319,6 @@ fn notification_rows<'a>(
             sent: counts.sent,
             failed: counts.failed,
             status: counts.status().as_str(),
-            at,
         });
     }
     let counted = counted
@@ -342,22 +340,27 @@ pub(super) fn hold(epoch: i64, partitions: Bind) -> Statement<(BigInt,)> {
     )
 }
 
+/// The time is the database's own, and not the caller's: it is taken while the partition is locked, so it
+/// grows in the order in which an aggregate's notifications are made, also when the partition has changed
+/// hands.
 fn insert_notifications(notifications: Bind) -> Statement {
     Statement::new(
         "INSERT INTO notifications (id, event_id, event_type, user_id, lane, correlation_id, template, locale,
              time_zone, name, expires_at, shadow, variant, open, sent, failed, status, created_at, updated_at)
          SELECT id, event_id, event_type, user_id, lane, correlation_id, template, locale, time_zone, name,
-             expires_at, shadow, variant, open, sent, failed, status, at, at
+             expires_at, shadow, variant, open, sent, failed, status, statement_timestamp(), statement_timestamp()
          FROM json_to_recordset(?::json) AS r(id text, event_id text, event_type text, user_id bigint,
              lane smallint, correlation_id text, template text, locale text, time_zone text, name text,
-             expires_at timestamptz, shadow boolean, variant text, open smallint, sent smallint, failed smallint, status text, at timestamptz)
+             expires_at timestamptz, shadow boolean, variant text, open smallint, sent smallint, failed smallint,
+             status text)
          ON CONFLICT DO NOTHING",
         "INSERT INTO notifications (id, event_id, event_type, user_id, lane, correlation_id, template, locale,
              time_zone, name, expires_at, shadow, variant, open, sent, failed, status, created_at, updated_at)
          SELECT value->>'id', value->>'event_id', value->>'event_type', value->>'user_id', value->>'lane',
              value->>'correlation_id', value->>'template', value->>'locale', value->>'time_zone', value->>'name',
-             value->>'expires_at', value->>'shadow', value->>'variant', value->>'open', value->>'sent', value->>'failed', value->>'status',
-             value->>'at', value->>'at'
+             value->>'expires_at', value->>'shadow', value->>'variant', value->>'open', value->>'sent',
+             value->>'failed', value->>'status',
+             strftime('%Y-%m-%dT%H:%M:%f000Z', 'now'), strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
          FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING",
         vec![notifications],
     )

@@ -38,6 +38,10 @@ pub struct Holdings {
 }
 
 impl Store {
+    /// The part of the lease within which heartbeats follow each other while all is well: twice the
+    /// interval at which they are sent.
+    pub const STEADY: f64 = 0.4;
+
     /// Notes the start of an instance and gives its epoch.
     ///
     /// # Errors
@@ -83,29 +87,67 @@ impl Store {
         Ok(found.into_iter().next().map(|(at, live)| Heartbeat { at, live }))
     }
 
-    /// Ends instances whose last heartbeat is older than the lease, or this very one, and frees their
+    /// Ends instances whose last heartbeat is older than the lease, as `by` sees it, and frees their
     /// partitions; gives their epochs. From then on what they write about partitions is refused.
+    ///
+    /// Nobody is ended while the heartbeat of `by` itself is older than [`Store::STEADY`] of the lease:
+    /// then this very statement has waited, so the database was away for all, and silence is nobody's
+    /// fault. Both are compared with one moment.
     ///
     /// # Errors
     ///
     /// Transient ones only.
-    pub async fn fence(&self, lease: std::time::Duration, own: Option<i64>) -> Result<Vec<i64>, StoreError> {
+    pub async fn fence(&self, by: i64, lease: std::time::Duration) -> Result<Vec<i64>, StoreError> {
+        let (lease, steady) = (lease.as_secs_f64(), lease.mul_f64(Self::STEADY).as_secs_f64());
         let lapsed = Statement::<(BigInt,)>::new(
             "UPDATE instances SET ended_at = clock_timestamp()
-             WHERE ended_at IS NULL AND (epoch = ? OR heartbeat_at < clock_timestamp() - make_interval(secs => ?))
+             WHERE ended_at IS NULL AND heartbeat_at < statement_timestamp() - make_interval(secs => ?)
+               AND EXISTS (SELECT 1 FROM instances own WHERE own.epoch = ? AND own.ended_at IS NULL
+                             AND own.heartbeat_at > statement_timestamp() - make_interval(secs => ?))
              RETURNING epoch",
             "UPDATE instances SET ended_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
              WHERE ended_at IS NULL
-               AND (epoch = ? OR heartbeat_at < strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || ? || ' seconds'))
+               AND heartbeat_at < strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || ? || ' seconds')
+               AND EXISTS (SELECT 1 FROM instances own WHERE own.epoch = ? AND own.ended_at IS NULL
+                             AND own.heartbeat_at > strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-' || ? || ' seconds'))
              RETURNING epoch",
-            vec![Bind::BigInt(own.unwrap_or(-1)), Bind::Double(lease.as_secs_f64())],
+            vec![Bind::Double(lease), Bind::BigInt(by), Bind::Double(steady)],
         );
+        self.end_those(lapsed).await
+    }
+
+    /// Ends an instance and frees its partitions: this very one, or one that is known to be dead.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn end(&self, epoch: i64) -> Result<(), StoreError> {
+        let one = Statement::<(BigInt,)>::new(
+            "UPDATE instances SET ended_at = clock_timestamp() WHERE ended_at IS NULL AND epoch = ? RETURNING epoch",
+            "UPDATE instances SET ended_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
+             WHERE ended_at IS NULL AND epoch = ? RETURNING epoch",
+            vec![Bind::BigInt(epoch)],
+        );
+        self.end_those(one).await.map(drop)
+    }
+
+    /// The instances that have not ended: epoch and name.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn living(&self) -> Result<Vec<(i64, String)>, StoreError> {
+        let text = "SELECT epoch, name FROM instances WHERE ended_at IS NULL ORDER BY epoch";
+        self.read(Statement::<(BigInt, Text)>::same(text, vec![])).await
+    }
+
+    async fn end_those(&self, those: Statement<(BigInt,)>) -> Result<Vec<i64>, StoreError> {
         transaction!(self, |conn| {
-            let fenced: Vec<(i64,)> = lapsed.load(conn).await?;
-            if !fenced.is_empty() {
+            let ended: Vec<(i64,)> = those.load(conn).await?;
+            if !ended.is_empty() {
                 free_partitions().execute(conn).await?;
             }
-            Ok(fenced.into_iter().map(|row| row.0).collect())
+            Ok(ended.into_iter().map(|row| row.0).collect())
         })
     }
 

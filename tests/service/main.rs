@@ -13,7 +13,6 @@ mod faults;
 mod handling;
 mod harness;
 mod ingest;
-mod kill9;
 mod lists;
 mod order;
 mod outbox;

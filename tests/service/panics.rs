@@ -4,14 +4,15 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
     harness::{Api, Db, Event, Herald, LATE, SOON, ingest, on_both, oracle, settle_within, user, wait_until},
-    kill9::publish,
     peers::{SmsPeer, Wording},
 };
 
@@ -116,6 +117,33 @@ impl Load {
 
     async fn actors(&self) -> Vec<Value> {
         self.api.get("/v1/runtime").await.expect(200).body["actors"].as_array().unwrap().clone()
+    }
+}
+
+/// Publishes until all is acknowledged: after an error or a refusal the same request again, to
+/// whoever serves then.
+async fn publish(
+    mut serving: watch::Receiver<Api>,
+    requests: Vec<Vec<Event>>,
+    acknowledged: Arc<Mutex<BTreeSet<String>>>,
+) {
+    for request in requests {
+        let events: Vec<_> = request.iter().map(|event| &event.0).collect();
+        let body = json!(events).to_string();
+        loop {
+            let api = serving.borrow_and_update().clone();
+            let headers = [("Content-Type", "application/json")];
+            match api.try_send(Method::POST, "/v1/events", &headers, body.clone()).await {
+                Ok(answer) if answer.status == 202 => break,
+                // Full, or on the way down: it asks to come again.
+                Ok(answer) => assert_eq!(answer.status, 503, "{}", answer.text),
+                // Nobody is there until the next one serves.
+                Err(_) if serving.has_changed().unwrap_or(true) => {}
+                Err(_) => drop(tokio::time::timeout(Duration::from_millis(200), serving.changed()).await),
+            }
+        }
+        let ids = request.iter().map(|event| event.0["id"].as_str().unwrap().to_owned());
+        acknowledged.lock().unwrap().extend(ids);
     }
 }
 
@@ -266,30 +294,4 @@ async fn a_poison_event_is_given_up() {
     let event = load.api.get("/v1/events/poison").await.expect(200).body;
     assert_eq!(event["outcome"], "notified", "{event}");
     assert_eq!(load.gateway.messages().len(), 1);
-}
-
-/// An actor that cannot live at all is the end of the process, and it says whose fault it was.
-#[tokio::test]
-async fn an_actor_that_cannot_live_is_escalated() {
-    let mut load = Load::start(Db::Sqlite, "notifier=panic@1+").await;
-    for publisher in load.publish() {
-        publisher.await.unwrap();
-    }
-    assert_eq!(load.ended().await, Some(1));
-    let last = load.herald.output.lines().pop().unwrap();
-    for part in ["fatal: ", "`notifier`", "a break point", "HandleEvents"] {
-        assert!(last.contains(part), "{part}: {last}");
-    }
-    assert!(last.starts_with("fatal: "), "{last}");
-
-    load.restart().await;
-    settle_within(LATE, &load.api).await;
-    // Some were suspected of the crashes, and given up.
-    let given_up = load.api.all("/v1/dead-letters?kind=event").await.len();
-    assert!(given_up < EVENTS / 2, "{given_up} were given up");
-    load.api
-        .post("/v1/dead-letters/retry", &json!({"filter": {"kind": "event"}}))
-        .await
-        .counts(given_up as u64);
-    load.check().await;
 }

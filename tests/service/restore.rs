@@ -23,7 +23,7 @@ async fn back_up(herald: &Herald, to: &Path) {
     let to = to.to_str().unwrap();
     match &herald.database {
         Database::Sqlite { .. } => herald.database.execute(&format!("VACUUM INTO '{to}'")).await,
-        Database::Postgres { url, .. } => {
+        Database::Postgres { url, .. } | Database::Shared { url, .. } => {
             run("pg_dump", &["--format=custom", "--file", to, url.as_str()]);
         }
     }
@@ -37,7 +37,7 @@ async fn restore(herald: &Herald, from: &Path) {
             }
             std::fs::copy(from, file).unwrap();
         }
-        Database::Postgres { url, .. } => {
+        Database::Postgres { url, .. } | Database::Shared { url, .. } => {
             herald.database.execute("DROP SCHEMA public CASCADE").await;
             herald.database.execute("CREATE SCHEMA public").await;
             run("pg_restore", &["--no-owner", "--dbname", url.as_str(), from.to_str().unwrap()]);

@@ -16,10 +16,8 @@ const USERS: i64 = 10;
 /// Two instances over one database.
 async fn two() -> (Herald, Herald) {
     let one = Herald::start(Db::Postgres, &[LEASE]).await;
-    let database = one.database.settings();
-    let mut settings: Vec<_> = database.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    settings.push(LEASE);
-    let other = Herald::start(Db::Postgres, &settings).await;
+    let mut other = one.beside(&[LEASE], "");
+    other.restart().await;
     (one, other)
 }
 
@@ -60,41 +58,12 @@ async fn they_share_the_work() {
 }
 
 #[tokio::test]
-async fn one_that_hangs_past_its_lease_overwrites_nothing() {
-    let (one, mut other) = two().await;
-    let api = one.api("admin").await;
-    for id in 1..=USERS {
-        user(&api, id).await;
-    }
-    wait_until(SOON, "an equal share", async || (holders(&one).await == [32, 32]).then_some(())).await;
-    let mut acknowledged = publish(&api, &events("before", 100)).await;
-    // It stops in the middle of its work, and the first one takes everything over.
-    other.signal("STOP");
-    acknowledged.extend(publish(&api, &events("during", 100)).await);
-    wait_until(SOON, "a takeover", async || (holders(&one).await == [64]).then_some(())).await;
-    settle_within(LATE, &api).await;
-    other.signal("CONT");
-    wait_until(SOON, "a new life for the one that hung", async || {
-        (holders(&one).await == [32, 32]).then_some(())
-    })
-    .await;
-    acknowledged.extend(publish(&api, &events("after", 100)).await);
-    settle_within(LATE, &api).await;
-    let notifications = oracle::check(&api, &acknowledged, &sandbox_copies(&api).await).await;
-    assert_eq!(notifications.len(), 300);
-    assert!(other.output.text().contains("silent past its lease"), "it says so");
-    other.stop().await;
-}
-
-#[tokio::test]
 async fn one_that_stops_leaves_its_share_at_once() {
     // With a lease of a minute nothing but the stop itself can free what it held.
     let long = ("HERALD__DISPATCH__LEASE", "60s");
     let one = Herald::start(Db::Postgres, &[long]).await;
-    let database = one.database.settings();
-    let mut settings: Vec<_> = database.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-    settings.push(long);
-    let mut other = Herald::start(Db::Postgres, &settings).await;
+    let mut other = one.beside(&[long], "");
+    other.restart().await;
     let api = one.api("admin").await;
     user(&api, 1).await;
     wait_until(Duration::from_secs(60), "an equal share", async || {

@@ -260,7 +260,7 @@ on_both! {
         assert_eq!(states, ["done", "working", "dead"]);
         // Its claimant ends.
         assert_eq!(db.store.release_abandoned_work(Duration::ZERO).await.unwrap(), 0);
-        db.store.fence(Duration::from_secs(3600), Some(epoch)).await.unwrap();
+        db.store.end(epoch).await.unwrap();
         assert_eq!(db.store.release_abandoned_work(Duration::ZERO).await.unwrap(), 1);
         let next = db.instance().await;
         assert_eq!(db.store.claim_work("sync", Claim { epoch: next, life: 1 }, 9).await.unwrap().len(), 1);

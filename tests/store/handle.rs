@@ -109,7 +109,7 @@ on_both! {
         db.append(events(3)).await;
         let open = db.store.open_events(epoch, 10).await.unwrap();
         let now = db.store.now().await.unwrap();
-        db.store.fence(Duration::from_secs(3600), Some(epoch)).await.unwrap();
+        db.store.end(epoch).await.unwrap();
         let before = rows(&db).await;
         let batch = || open.iter().map(|event| notified(event, 42, &pending(&[Channel::Sms]))).collect::<Vec<_>>();
         let error = db.store.handle(epoch, now, batch()).await.unwrap_err();

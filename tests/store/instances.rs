@@ -33,16 +33,21 @@ on_both! {
         let after = db.store.now().await.unwrap();
         assert!(before <= beat.at && beat.at <= after, "{before:?} {beat:?} {after:?}");
         assert_eq!((beat.live, db.store.live_instances().await.unwrap()), (2, 2));
-        assert!(db.store.fence(LEASE, None).await.unwrap().is_empty());
+        assert!(db.store.fence(second, LEASE).await.unwrap().is_empty());
 
         silence(&db, first, 14).await;
-        assert!(db.store.fence(LEASE, None).await.unwrap().is_empty());
+        assert!(db.store.fence(second, LEASE).await.unwrap().is_empty());
         silence(&db, first, 16).await;
-        assert_eq!(db.store.fence(LEASE, None).await.unwrap(), [first]);
+        // Who has been silent for a while itself has seen nothing of the others.
+        silence(&db, second, 8).await;
+        assert!(db.store.fence(second, LEASE).await.unwrap().is_empty());
+        assert!(db.store.fence(999, LEASE).await.unwrap().is_empty());
+        db.store.heartbeat(second).await.unwrap();
+        assert_eq!(db.store.fence(second, LEASE).await.unwrap(), [first]);
         assert_eq!(db.store.heartbeat(first).await.unwrap(), None);
         assert_eq!(db.store.heartbeat(second).await.unwrap().unwrap().live, 1);
-        assert!(db.store.fence(LEASE, None).await.unwrap().is_empty(), "once");
-        assert_eq!(db.store.fence(LEASE, Some(second)).await.unwrap(), [second], "it ends itself");
+        assert!(db.store.fence(second, LEASE).await.unwrap().is_empty(), "once");
+        db.store.end(second).await.unwrap();
         assert_eq!(db.store.heartbeat(second).await.unwrap(), None);
         assert_eq!(db.store.heartbeat(999).await.unwrap(), None);
     }
@@ -52,7 +57,11 @@ on_both! {
         let all = held(&db, first).await;
         assert_eq!(all, if db.is_postgres() { 64 } else { 1 });
         silence(&db, first, 60).await;
-        db.store.fence(LEASE, None).await.unwrap();
+        let other = db.store.register("other").await.unwrap();
+        assert_eq!(db.store.living().await.unwrap().len(), 2);
+        assert_eq!(db.store.fence(other, LEASE).await.unwrap(), [first]);
+        assert_eq!(db.store.living().await.unwrap(), [(other, "other".to_owned())]);
+        db.store.end(other).await.unwrap();
         assert_eq!(held(&db, first).await, 0);
         let error = db.store.share_partitions(first).await.unwrap_err();
         assert!(matches!(error, StoreError::Fenced), "{error:?}");
@@ -68,7 +77,7 @@ on_both! {
         let ids = db.notify(gone, &born_claimed(&[Channel::Sms, Channel::Push], claim)).await;
         assert!(db.store.abandoned(100).await.unwrap().is_empty(), "it lives");
         assert!(db.record(first_outcome(&ids[0], Channel::Sms, claim, DeliveryState::Sent)).await);
-        db.store.fence(LEASE, Some(gone)).await.unwrap();
+        db.store.end(gone).await.unwrap();
         let next = db.instance().await;
         let alive = Claim { epoch: next, life: 1 };
         db.append(events(6).split_off(5)).await;
@@ -117,7 +126,7 @@ on_both! {
         let retry = DeliveryOutcome { attempts, ..first_outcome(&ids[0], Channel::Push, claim, DeliveryState::Retry) };
         assert!(db.record(retry).await);
         assert_eq!(db.claim(Channel::Push, claim).await.len(), 1);
-        db.store.fence(LEASE, Some(epoch)).await.unwrap();
+        db.store.end(epoch).await.unwrap();
         let abandoned = db.store.abandoned(10).await.unwrap();
         assert_eq!((abandoned.len(), abandoned[0].attempt, abandoned[0].accepted), (1, 2, true));
     }
@@ -126,7 +135,7 @@ on_both! {
         let epoch = db.instance().await;
         db.append(events(2)).await;
         db.notify(epoch, &pending(&[Channel::Sms])).await;
-        db.store.fence(LEASE, Some(epoch)).await.unwrap();
+        db.store.end(epoch).await.unwrap();
         assert!(db.store.abandoned(100).await.unwrap().is_empty());
     }
 }
@@ -155,7 +164,7 @@ async fn partitions_are_shared_among_those_that_live() {
     assert_eq!(db.one("SELECT sum(token) AS v FROM partitions").await, tokens);
 
     // One leaves, and its part goes to the others.
-    db.store.fence(LEASE, Some(second)).await.unwrap();
+    db.store.end(second).await.unwrap();
     assert_eq!(db.count("partitions WHERE epoch IS NULL").await, 22);
     assert_eq!(db.store.share_partitions(first).await.unwrap(), 32);
     assert_eq!(db.store.share_partitions(third).await.unwrap(), 32);

@@ -149,7 +149,8 @@ on_both! {
         assert_eq!(page.len(), 1);
         assert_eq!(page[0].id, made[1].0);
         let one = &page[0];
-        assert_eq!((one.status.as_str(), one.user_id, one.created_at), ("FAILED", 1, now));
+        assert_eq!((one.status.as_str(), one.user_id), ("FAILED", 1));
+        assert!(one.created_at >= now, "by the database's clock");
         let delivery = &one.deliveries[0];
         assert_eq!(delivery.id, format!("{}:sms", made[1]));
         assert_eq!((delivery.state.as_str(), delivery.reason.as_deref()), ("dead", Some("because")));

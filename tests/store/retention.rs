@@ -148,7 +148,7 @@ on_both! {
         assert_eq!((walked.events, walked.left_open, steps), (449, 1, 3));
         assert_eq!(ids(&db).await, ["e-7"]);
         // An instance that has been given up deletes nothing any more.
-        db.store.fence(Duration::ZERO, Some(epoch)).await.unwrap();
+        db.store.end(epoch).await.unwrap();
         assert_eq!(db.store.forget_older(epoch, before, 0).await.unwrap(), None);
     }
 }

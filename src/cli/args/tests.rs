@@ -57,6 +57,8 @@ fn commands_with_their_arguments() {
     assert!(
         matches!(read("herald token revoke 7").unwrap().command, Command::Token(TokenCommand::Revoke { id }) if id == "7")
     );
+    let hyphen = read("herald token revoke -8aX").unwrap().command;
+    assert!(matches!(hyphen, Command::Token(TokenCommand::Revoke { id }) if id == "-8aX"));
     assert!(matches!(
         read("herald migrate --check").unwrap().command,
         Command::Migrate(MigrateArgs { check: true })

@@ -19,8 +19,18 @@ pub(crate) fn given(variable: &str) -> String {
 
 /// A database of its own, gone when this is dropped.
 pub(crate) enum Database {
-    Sqlite { file: String },
-    Postgres { url: reqwest::Url, name: String },
+    Sqlite {
+        file: String,
+    },
+    Postgres {
+        url: reqwest::Url,
+        name: String,
+    },
+    /// On PostgreSQL, and somebody else's: another Herald's, or a whole server of the test's own.
+    Shared {
+        url: reqwest::Url,
+        settings: Vec<(String, String)>,
+    },
 }
 
 impl Database {
@@ -37,6 +47,25 @@ impl Database {
         }
     }
 
+    /// One that is there already, on a server without TLS.
+    pub(crate) fn at(url: &str) -> Self {
+        let settings = vec![("HERALD__DATABASE__URL".to_owned(), format!("{url}?sslmode=disable"))];
+        Self::Shared { url: url.parse().unwrap(), settings }
+    }
+
+    /// The same one for a second instance.
+    pub(crate) fn shared(&self) -> Self {
+        Self::Shared { url: self.url().clone(), settings: self.settings() }
+    }
+
+    /// The way into it past Herald, on PostgreSQL.
+    pub(crate) fn url(&self) -> &reqwest::Url {
+        match self {
+            Self::Sqlite { .. } => panic!("a file has no URL"),
+            Self::Postgres { url, .. } | Self::Shared { url, .. } => url,
+        }
+    }
+
     /// The settings that lead Herald to it.
     pub(crate) fn settings(&self) -> Vec<(String, String)> {
         let set = |key: &str, value: String| (key.to_owned(), value);
@@ -46,6 +75,7 @@ impl Database {
                 set("HERALD__DATABASE__URL", format!("{url}?sslmode=require")),
                 set("HERALD__TLS__CA_FILE", given("HERALD_TEST_POSTGRES_CA")),
             ],
+            Self::Shared { settings, .. } => settings.clone(),
         }
     }
 
@@ -55,7 +85,7 @@ impl Database {
             Self::Sqlite { file } => {
                 sql_query(sql).execute(&mut sqlite(file)).unwrap_or_else(|error| panic!("{error}: {sql}"));
             }
-            Self::Postgres { url, .. } => {
+            Self::Postgres { url, .. } | Self::Shared { url, .. } => {
                 postgres(url, sql).await;
             }
         }
@@ -74,7 +104,7 @@ impl Database {
                 let rows = sql_query(&sql).load::<Row>(&mut sqlite(file));
                 rows.unwrap_or_else(|error| panic!("{error}: {sql}")).into_iter().map(|row| row.v).collect()
             }
-            Self::Postgres { url, .. } => postgres(url, &sql).await,
+            Self::Postgres { url, .. } | Self::Shared { url, .. } => postgres(url, &sql).await,
         }
     }
 
@@ -89,7 +119,9 @@ impl Database {
     pub(crate) async fn contains(&self, text: &str) -> bool {
         let tables = match self {
             Self::Sqlite { .. } => "SELECT name AS v FROM sqlite_master WHERE type = 'table'",
-            Self::Postgres { .. } => "SELECT tablename AS v FROM pg_tables WHERE schemaname = 'public'",
+            Self::Postgres { .. } | Self::Shared { .. } => {
+                "SELECT tablename AS v FROM pg_tables WHERE schemaname = 'public'"
+            }
         };
         for table in self.texts(tables).await {
             let found = match self {
@@ -100,7 +132,7 @@ impl Database {
                         columns.iter().map(|name| format!("instr(\"{name}\", '{text}')")).collect();
                     format!("SELECT count(*) AS v FROM \"{table}\" WHERE {}", any.join(" OR "))
                 }
-                Self::Postgres { .. } => {
+                Self::Postgres { .. } | Self::Shared { .. } => {
                     format!("SELECT count(*) AS v FROM \"{table}\" t WHERE strpos(t::text, '{text}') > 0")
                 }
             };

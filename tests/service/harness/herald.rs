@@ -25,7 +25,9 @@ pub(crate) struct Herald {
     held: bool,
     pub(crate) base: String,
     pub(crate) output: Output,
-    _room: SemaphorePermit<'static>,
+    /// None for a further one of the same test: tests that wait for each other's second place would
+    /// wait for ever.
+    _room: Option<SemaphorePermit<'static>>,
 }
 
 impl Herald {
@@ -46,6 +48,27 @@ impl Herald {
         let room = ROOM.acquire().await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let database = Database::create(db, dir.path()).await;
+        Self::on(database, dir, Some(room), settings, file)
+    }
+
+    /// The same on a database that is there already.
+    pub(crate) async fn prepare_on(database: Database, settings: &[(&str, &str)], file: &str) -> Self {
+        let room = ROOM.acquire().await.unwrap();
+        Self::on(database, tempfile::tempdir().unwrap(), Some(room), settings, file)
+    }
+
+    /// Another instance over the database of this one, without its process.
+    pub(crate) fn beside(&self, settings: &[(&str, &str)], file: &str) -> Self {
+        Self::on(self.database.shared(), tempfile::tempdir().unwrap(), None, settings, file)
+    }
+
+    fn on(
+        database: Database,
+        dir: TempDir,
+        room: Option<SemaphorePermit<'static>>,
+        settings: &[(&str, &str)],
+        file: &str,
+    ) -> Self {
         let mut environment = database.settings();
         if !file.is_empty() {
             let path = dir.path().join("herald.toml");
@@ -121,6 +144,11 @@ impl Herald {
     /// Sends the process a signal, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
         self.process.as_ref().unwrap().signal(name);
+    }
+
+    /// The process's number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().pid()
     }
 
     /// Ends the process as a power failure would.

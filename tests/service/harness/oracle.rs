@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, stream};
 use serde_json::Value;
 
-use super::{Api, settle};
+use super::{Api, Herald, settle};
 
 /// How many copies of each delivery a provider got, by the delivery's id. For push, of its one device.
 pub(crate) type Copies = BTreeMap<String, usize>;
@@ -25,6 +25,10 @@ pub(crate) async fn check(api: &Api, acknowledged: &BTreeSet<String>, copies: &C
         let outcome = outcomes.get(id).unwrap_or_else(|| panic!("acknowledged event {id} is gone"));
         let ended = ["notified", "not_routed", "no_recipient", "failed"];
         assert!(ended.contains(&outcome.as_str()), "event {id} has the outcome {outcome}");
+    }
+    for letter in api.all("/v1/dead-letters").await {
+        let cause = letter["error"].as_str().unwrap_or_default();
+        assert!(!cause.is_empty(), "a dead letter does not say why: {letter}");
     }
 
     let ids: Vec<_> = api.all("/v1/notifications").await.iter().map(|item| text(&item["id"])).collect();
@@ -54,6 +58,30 @@ pub(crate) async fn check(api: &Api, acknowledged: &BTreeSet<String>, copies: &C
     notifications
 }
 
+/// Promise 4: the notifications of an aggregate were made in the order in which its events were stored.
+/// (An event that an operator has handled again comes later.)
+pub(crate) async fn check_order(herald: &Herald) {
+    let pairs = "SELECT n.event_id AS id, n.created_at AS made, lag(n.created_at) OVER aggregate AS before
+                 FROM notifications n JOIN domain_events e ON e.id = n.event_id
+                 WINDOW aggregate AS (PARTITION BY e.aggregate_type, e.aggregate_id ORDER BY e.position)";
+    let late = format!("SELECT id AS v FROM ({pairs}) AS pairs WHERE made < before");
+    let late = herald.database.texts(&late).await;
+    assert_eq!(late, Vec::<String>::new(), "made before the events that were stored earlier");
+}
+
+/// The database adds up.
+pub(crate) async fn check_reconciled(herald: &Herald) {
+    let reconciled = herald.run(&["reconcile"]).await.code(0);
+    assert!(reconciled.stdout.contains("0 broken"), "{}", reconciled.stdout);
+}
+
+/// How many attempts ended so.
+pub(crate) fn attempts(notifications: &[Value], outcome: &str) -> usize {
+    let deliveries = notifications.iter().flat_map(|told| told["deliveries"].as_array().unwrap());
+    let attempts = deliveries.flat_map(|delivery| delivery["attempts"].as_array().unwrap());
+    attempts.filter(|attempt| attempt["outcome"] == outcome).count()
+}
+
 fn check_delivery(delivery: &Value, copies: &Copies) {
     let id = text(&delivery["id"]);
     let state = text(&delivery["state"]);
@@ -71,6 +99,14 @@ fn check_delivery(delivery: &Value, copies: &Copies) {
     assert!(ended.contains(&state.as_str()), "delivery {id} is {state}");
     let attempts = delivery["attempts"].as_array().unwrap();
     let count = |outcome: &str| attempts.iter().filter(|attempt| attempt["outcome"] == outcome).count();
+
+    for attempt in attempts.iter().filter(|attempt| attempt["outcome"] != "accepted") {
+        let cause = attempt["error"].as_str().unwrap_or_default();
+        assert!(!cause.is_empty(), "an attempt of {id} failed and does not say why: {attempt}");
+    }
+    let reason = delivery["reason"].as_str().unwrap_or_default();
+    let silent = ["sent", "delivered", "shadowed"].contains(&state.as_str());
+    assert!(silent || !reason.is_empty(), "delivery {id} is {state} and does not say why: {delivery}");
 
     let mut accepted = BTreeSet::new();
     for attempt in attempts.iter().filter(|attempt| attempt["outcome"] == "accepted") {
@@ -115,9 +151,11 @@ mod tests {
     use super::*;
 
     fn delivery(state: &str, outcomes: &[&str]) -> Value {
-        let attempts: Vec<_> =
-            outcomes.iter().map(|outcome| json!({"outcome": outcome, "device": null})).collect();
-        json!({"id": "n:sms", "channel": "sms", "state": state, "attempts": attempts})
+        let attempts: Vec<_> = outcomes
+            .iter()
+            .map(|outcome| json!({"outcome": outcome, "device": null, "error": "why"}))
+            .collect();
+        json!({"id": "n:sms", "channel": "sms", "state": state, "reason": "why", "attempts": attempts})
     }
 
     fn passes(delivery: &Value, copies: usize) -> bool {
@@ -135,5 +173,11 @@ mod tests {
         assert!(!passes(&delivery("sent", &["unknown", "accepted"]), 3), "one unknown explains one copy");
         assert!(!passes(&delivery("sent", &["unknown"]), 1), "sent, and nobody accepted it");
         assert!(!passes(&delivery("sent", &["accepted", "accepted"]), 1), "recorded twice");
+        let mut silent = delivery("sent", &["transient", "accepted"]);
+        silent["attempts"][0]["error"] = Value::Null;
+        assert!(!passes(&silent, 1), "an error without a cause");
+        let mut silent = delivery("dead", &["permanent"]);
+        silent["reason"] = Value::Null;
+        assert!(!passes(&silent, 1), "an end without a reason");
     }
 }

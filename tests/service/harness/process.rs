@@ -112,6 +112,11 @@ impl Process {
         Self { child, output: output.clone(), readers: vec![stdout, stderr] }
     }
 
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()

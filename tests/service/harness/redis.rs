@@ -64,6 +64,15 @@ impl Redis {
         redis::Client::open(self.url())?.get_multiplexed_async_connection().await
     }
 
+    /// Sends a command, and gives the answer as text.
+    pub(crate) async fn command(&self, words: &[&str]) -> String {
+        let mut connection = self.connect().await.unwrap();
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let answer: redis::Value = command.query_async(&mut connection).await.unwrap();
+        redis::from_redis_value(answer).unwrap()
+    }
+
     /// Publishes once somebody listens; gives how many did.
     pub(crate) async fn publish(&self, channel: &str, message: &str) -> i64 {
         let mut connection = self.connect().await.unwrap();
