@@ -5,6 +5,9 @@ use super::part::Part;
 /// The name of the message for types that have none of their own.
 pub(super) const GENERIC: &str = "generic";
 
+/// Several messages told as one.
+pub(super) const DIGEST: &str = "digest";
+
 /// The languages that there are.
 pub(super) const LANGUAGES: &[&str] = &["en", "fr"];
 
@@ -42,7 +45,8 @@ macro_rules! in_language {
 
 macro_rules! built_in {
     ($($name:literal),+ $(,)?) => {
-        /// The names of the built-in templates: the event types that a customer is told of.
+        /// The names of the built-in templates: the event types that a customer is told of, one for all
+        /// others, and one for several messages in one.
         pub(super) const NAMES: &[&str] = &[$($name),+];
 
         /// All of them.
@@ -63,6 +67,7 @@ built_in!(
     "checkbook.ready",
     "checkbook.rejected",
     "checkbook.requested",
+    "digest",
     "generic",
     "transaction.completed",
     "transaction.created",

@@ -44,6 +44,9 @@ const AMOUNTS: &[(&str, &[&str])] = &[
     ("threshold", &["threshold", "minimumBalance"]),
 ];
 
+/// The most currencies that a digest adds up.
+const MOST_TOTALS: usize = 3;
+
 /// The payload's fields that hold the account's number.
 const ACCOUNT: &[&str] = &["accountNumber", "account"];
 
@@ -57,7 +60,11 @@ impl Facts {
         channel: Channel,
         format: Format,
     ) -> Result<Self, payload::NoObject> {
-        let fields = payload::scalars(&variables.payload)?;
+        let mut fields = payload::scalars(&variables.payload)?;
+        if variables.digest.is_some() {
+            // What is special to the one that tells the others would be told of all of them.
+            fields.clear();
+        }
         let brief = channel != Channel::Email;
         let mark = if channel == Channel::Sms { "..." } else { "…" };
         let field = |names: &[&str]| {
@@ -97,6 +104,19 @@ impl Facts {
             if let Some(&(_, fact)) = value.and_then(|value| words.iter().find(|(word, _)| *word == value)) {
                 facts.insert(fact, fact.to_owned());
             }
+        }
+        if let Some(digest) = &variables.digest {
+            facts.insert("count", digest.count.to_string());
+            let totals = digest.totals.iter().filter_map(|total| {
+                let (code, amount) = (currency::code(&total.currency)?, Decimal::parse(&total.amount)?);
+                Some(format.money(&amount, &code))
+            });
+            let totals: Vec<String> = totals.take(MOST_TOTALS).collect();
+            if !totals.is_empty() {
+                facts.insert("totals", totals.join(", "));
+            }
+            let about = variables.event_type.split('.').next().unwrap_or_default();
+            facts.insert("about", about.to_owned());
         }
         let name = variables.name.as_deref().map(text::value).filter(|name| !name.is_empty());
         if let Some(name) = name.or_else(|| field(&["name", "fullName"])) {

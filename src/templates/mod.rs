@@ -138,7 +138,8 @@ impl Templates {
     /// `template` is a template's name: the event's type, or the route's `template`. Each part is
     /// looked for by itself: the bank's own for the recipient's locale, then for ever shorter tags of
     /// it, then the bank's `default`, then its `en`; then the built-in one of that name in the
-    /// recipient's language, then in English; then a built-in message that fits every event.
+    /// recipient's language, then in English; then a built-in message that fits every event. What tells
+    /// several messages in one is made from the bank's own `<template>.digest`, else from `digest`.
     ///
     /// # Errors
     ///
@@ -150,9 +151,15 @@ impl Templates {
         channel: Channel,
         variables: &Variables,
     ) -> Result<Rendered, TemplateError> {
+        let of_type = format!("{template}.{}", builtin::DIGEST);
+        let name = match &variables.digest {
+            None => template,
+            Some(_) if self.known(&of_type) => of_type.as_str(),
+            Some(_) => builtin::DIGEST,
+        };
         let mut message = Message {
             templates: self,
-            name: template,
+            name,
             channel,
             variables,
             format: Format::new(variables.locale.as_deref(), variables.time_zone.as_deref(), channel),

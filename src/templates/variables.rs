@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::payload;
 use crate::domain::Instant;
+use crate::policy::Digest;
 
 /// What a message is made of; the notification keeps it, so that the message can be made again. It is
 /// personal data: never logged.
@@ -34,6 +35,9 @@ pub struct Variables {
     /// The recipient's time zone (IANA).
     #[serde(default)]
     pub time_zone: Option<String>,
+    /// Where it tells several messages, itself among them: how many, and what they add up to.
+    #[serde(default)]
+    pub digest: Option<Digest>,
 }
 
 fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Error> {
@@ -42,7 +46,8 @@ fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Instant, D::Err
 
 impl Variables {
     /// What the bank's own templates see: `payload`, `event`, `recipient`, and `lang`, the language of
-    /// the template. What the recipient does not have is not there.
+    /// the template; where several messages are told in one, `digest` with `count` and `totals`, each with
+    /// `currency` and `amount`. What the recipient does not have is not there.
     pub(super) fn context(&self, language: &str) -> Result<Value, payload::NoObject> {
         let event = BTreeMap::from([
             ("id", Value::from(self.event_id.as_str())),
@@ -56,11 +61,15 @@ impl Variables {
             .into_iter()
             .filter_map(|(key, value)| value.as_deref().map(|value| (key, Value::from(value))))
             .collect();
-        Ok(Value::from(BTreeMap::from([
+        let mut context = BTreeMap::from([
             ("payload", payload::value(&self.payload)?),
             ("event", Value::from(event)),
             ("recipient", Value::from(recipient)),
             ("lang", Value::from(language)),
-        ])))
+        ]);
+        if let Some(digest) = &self.digest {
+            context.insert("digest", Value::from_serialize(digest));
+        }
+        Ok(Value::from(context))
     }
 }

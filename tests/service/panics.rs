@@ -201,8 +201,8 @@ panics! {
         event_writer in "event_writer" at [20, 60], ["event_writer.rs", "while handling", "StoreEvents"];
         event_writer_committed in "event_writer" at [10, 30], ["event_writer.rs"];
         dispatcher in "dispatcher" at [20, 60], ["dispatcher.rs"];
-        notifier in "notifier" at [10, 30], ["notifier.rs", "while handling", "HandleEvents"];
-        notifier_committed in "notifier" at [10, 30], ["notifier.rs"];
+        notifier in "notifier" at [10, 30], ["notifier/mod.rs", "while handling", "HandleEvents"];
+        notifier_committed in "notifier" at [10, 30], ["notifier/mod.rs"];
         sender in "sms_sender" at [20, 60], ["sender/mod.rs"];
         sender_sent in "sms_sender" at [20, 60], ["sender/mod.rs"];
         outcome_writer in "outcome_writer" at [20, 60], ["outcome_writer.rs", "while handling", "RecordOutcome"];
@@ -214,7 +214,7 @@ panics! {
     }
     on_postgres {
         event_writer_committed in "event_writer" at [10, 30], ["event_writer.rs"];
-        notifier_committed in "notifier" at [10, 30], ["notifier.rs"];
+        notifier_committed in "notifier" at [10, 30], ["notifier/mod.rs"];
         sender_sent in "sms_sender" at [20, 60], ["sender/mod.rs"];
         outcome_writer_committed in "outcome_writer" at [10, 30], ["outcome_writer.rs"];
     }

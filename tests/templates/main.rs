@@ -45,6 +45,7 @@ fn variables(event_type: &str, payload: &str, locale: &str) -> Variables {
         name: Some("Chisomo".into()),
         locale: Some(locale.into()),
         time_zone: Some("Africa/Blantyre".into()),
+        digest: None,
     }
 }
 

@@ -120,6 +120,7 @@ fn segments(
         name: contacts.and_then(|contacts| contacts.name.clone()),
         locale: own(|contacts| &contacts.locale, &rules.defaults.locale),
         time_zone: own(|contacts| &contacts.time_zone, &rules.defaults.time_zone),
+        digest: None,
     };
     let template = route.template.as_deref().unwrap_or(&queued.kind);
     match templates.render(template, Channel::Sms, &variables).ok()?.content {

@@ -114,6 +114,7 @@ fn prepare(equipment: &Equipment, delivery: &ClaimedDelivery) -> Result<Prepared
         name: delivery.name.clone(),
         locale: delivery.locale.clone(),
         time_zone: delivery.time_zone.clone(),
+        digest: delivery.digest.as_deref().and_then(|digest| serde_json::from_str(digest).ok()),
     };
     match equipment.templates.render(&delivery.template, delivery.id.channel, &variables) {
         Ok(rendered) => Ok(Prepared { destinations, rendered }),
