@@ -30,6 +30,8 @@ async fn the_order_of_an_aggregate_holds(db: Db) {
         ("HERALD__SMS__HTTP__ACCEPTED", gateway.accepted().to_owned()),
         ("HERALD__RETRY__BASE", "50ms".to_owned()),
         ("HERALD__RETRY__MAX", "500ms".to_owned()),
+        // A gateway that keeps throttling would be left alone: that is for another test.
+        ("HERALD__LIMITS__BREAKER__FAILURES", "1000".to_owned()),
     ];
     let settings: Vec<_> = settings.iter().map(|(key, value)| (*key, value.as_str())).collect();
     let herald = Herald::start_with(db, &settings, FILE).await;

@@ -261,14 +261,20 @@ impl Bank {
     }
 }
 
-/// Waits until all work has ended. A refusal is no answer yet: right after a fault there are some.
+/// Waits until all work has ended. A refusal is no answer yet: right after a fault there are some. What is
+/// tried again goes to and fro between `RETRY` and `PENDING`: only two rounds that find nothing are an end.
 async fn settled(api: &Api) {
-    for open in ["events?outcome=pending", "notifications?status=PENDING", "notifications?status=RETRY"] {
-        wait_until(LATE, &format!("no {open}"), async || {
+    const OPEN: [&str; 3] =
+        ["events?outcome=pending", "notifications?status=PENDING", "notifications?status=RETRY"];
+    wait_until(LATE, "an end of all work", async || {
+        for open in OPEN.iter().chain(&OPEN) {
             let path = format!("/v1/{open}&limit=1");
             let answer = api.try_send(Method::GET, &path, &[], String::new()).await.ok()?;
-            (answer.status == 200 && answer.items().is_empty()).then_some(())
-        })
-        .await;
-    }
+            if answer.status != 200 || !answer.items().is_empty() {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
 }
