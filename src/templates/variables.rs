@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::payload;
 use crate::domain::Instant;
-use crate::policy::Digest;
+use crate::policy::{Digest, Total};
 
 /// What a message is made of; the notification keeps it, so that the message can be made again. It is
 /// personal data: never logged.
@@ -68,7 +68,16 @@ impl Variables {
             ("lang", Value::from(language)),
         ]);
         if let Some(digest) = &self.digest {
-            context.insert("digest", Value::from_serialize(digest));
+            let total = |total: &Total| {
+                let (currency, amount) = (total.currency.as_str(), total.amount.as_str());
+                Value::from(BTreeMap::from([
+                    ("currency", Value::from(currency)),
+                    ("amount", Value::from(amount)),
+                ]))
+            };
+            let totals: Vec<Value> = digest.totals.iter().map(total).collect();
+            let told = [("count", Value::from(digest.count)), ("totals", Value::from(totals))];
+            context.insert("digest", Value::from(BTreeMap::from(told)));
         }
         Ok(Value::from(context))
     }
