@@ -16,12 +16,12 @@ pub struct StoredPreferences {
 }
 
 /// Which version a change is based on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// Whichever there is.
     Any,
-    /// This one; another is a conflict.
-    Version(i64),
+    /// One of these; another is a conflict.
+    OneOf(Vec<i64>),
 }
 
 /// Reads a row's document.
@@ -81,7 +81,7 @@ impl Store {
         transaction!(self, |conn| {
             let found: Vec<(Option<String>, i64)> = select(user).load(conn).await?;
             let Some((document, version)) = found.into_iter().next() else { return Ok(None) };
-            if matches!(expected, Expected::Version(expected) if expected != version) {
+            if matches!(&expected, Expected::OneOf(versions) if !versions.contains(&version)) {
                 return Err(StoreError::Stale);
             }
             let preferences = match change(&read(user, document.as_deref())?) {

@@ -1,6 +1,6 @@
 //! `/v1/users/{id}/preferences`: what a recipient wishes.
 
-use actix_web::http::header::{ETAG, HeaderValue, IF_MATCH};
+use actix_web::http::header::{ETAG, Header, HeaderValue, IF_MATCH, IfMatch};
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::users::user_id;
@@ -78,19 +78,20 @@ async fn change(
     }
 }
 
-/// The version that the caller has seen (RFC 9110 §13.1.1), where it says one.
+/// The versions that the caller has seen, where it says so: strong tags alone can match (RFC 9110 §13.1.1).
 fn expected(request: &HttpRequest) -> Result<Expected, Problem> {
-    let Some(value) = request.headers().get(IF_MATCH) else { return Ok(Expected::Any) };
-    let text = value.to_str().unwrap_or_default().trim();
-    if text == "*" {
+    if !request.headers().contains_key(IF_MATCH) {
         return Ok(Expected::Any);
     }
-    let version = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    version
-        .and_then(|version| version.parse().ok())
-        .map(Expected::Version)
-        // One that Herald never gave cannot be the current one.
-        .ok_or_else(Problem::precondition_failed)
+    match IfMatch::parse(request) {
+        Ok(IfMatch::Any) => Ok(Expected::Any),
+        Ok(IfMatch::Items(tags)) => {
+            let strong = tags.iter().filter(|tag| !tag.weak);
+            // A tag that Herald never gave is no version.
+            Ok(Expected::OneOf(strong.filter_map(|tag| tag.tag().parse().ok()).collect()))
+        }
+        Err(_) => Err(Problem::precondition_failed()),
+    }
 }
 
 fn show(stored: &StoredPreferences) -> HttpResponse {
