@@ -14,10 +14,10 @@ use super::notifier::digest_key;
 use super::rules::{self, Rules, Times};
 use crate::domain::{Channel, DeliveryState, Document, Instant};
 use crate::policy::{
-    Answer, Cap, DIGEST, Digest, ESCALATION, EXPIRED, NOT_NEEDED, Record, Route, Spent, Step, Verdict,
-    decide_again,
+    Answer, Cap, DIGEST, Digest, Escalated, Mode, NOT_ROUTED, Other, Record, Route, Spent, Step, Told,
+    Verdict, decide_again, escalate_again,
 };
-use crate::store::{Contacts, DeferredDelivery, Release, Released, Sibling, StoreError};
+use crate::store::{Contacts, DeferredDelivery, Release, Released, StoreError};
 use crate::supervision::SupervisedContext;
 
 /// The most deliveries that are decided on in one transaction, those beside that are told with them.
@@ -32,6 +32,7 @@ pub(super) struct Releaser {
     feed: Recipient<NotificationsChanged>,
     looking: bool,
     again: bool,
+    next_look: Option<SpawnHandle>,
 }
 
 impl Releaser {
@@ -43,7 +44,7 @@ impl Releaser {
         publisher: Addr<EventPublisher>,
         feed: Recipient<NotificationsChanged>,
     ) -> Self {
-        Self { instance, rules, senders, publisher, feed, looking: false, again: false }
+        Self { instance, rules, senders, publisher, feed, looking: false, again: false, next_look: None }
     }
 
     fn look(&mut self, ctx: &mut SupervisedContext<Self>) {
@@ -52,8 +53,11 @@ impl Releaser {
             self.again = true;
             return;
         }
+        if let Some(planned) = self.next_look.take() {
+            ctx.cancel_future(planned);
+        }
         if self.instance.is_held() || !self.instance.holds_lease() {
-            ctx.run_later(self.instance.settings.poll_interval, Self::look);
+            self.look_after(self.instance.settings.poll_interval, ctx);
             return;
         }
         self.looking = true;
@@ -70,12 +74,15 @@ impl Releaser {
                 }
             };
             let wait = if std::mem::take(&mut releaser.again) { Duration::ZERO } else { wait };
-            ctx.run_later(wait, |releaser, ctx| {
-                if !releaser.looking {
-                    releaser.look(ctx);
-                }
-            });
+            releaser.look_after(wait, ctx);
         }));
+    }
+
+    /// One look is planned at a time: whoever rings starts no second row of them.
+    fn look_after(&mut self, wait: Duration, ctx: &mut SupervisedContext<Self>) {
+        if let Some(planned) = self.next_look.replace(ctx.run_later(wait, Self::look)) {
+            ctx.cancel_future(planned);
+        }
     }
 
     /// Tells those whom it concerns, and gives the time until the next look.
@@ -128,10 +135,7 @@ async fn release_due(
     let contacts = instance.store.contacts(due.iter().map(|one| one.user_id).collect()).await?;
     let mut asked: Vec<(i64, Cap)> = Vec::new();
     for one in &due {
-        let Some((route, contacts)) = rules.routes.get(&one.event_type).zip(contacts.get(&one.user_id))
-        else {
-            continue;
-        };
+        let Some((route, contacts)) = routed(&rules, one).zip(contacts.get(&one.user_id)) else { continue };
         if route.mandatory {
             continue;
         }
@@ -142,14 +146,13 @@ async fn release_due(
             }
         }
     }
-    let ids = due.iter().map(|one| one.id.clone()).collect();
     let questions = asked.iter().map(|(user, cap)| rules::cap_question(*user, cap)).collect();
-    let decide = move |granted: crate::store::Granted| {
+    let decide = move |granted: crate::store::Granted, due: Vec<DeferredDelivery>| {
         let now = granted.now;
         let spent = rules::spent(asked, granted, Vec::new());
         Releasing { rules: &rules, contacts: &contacts, spent, now }.decide(due)
     };
-    let released = instance.store.release(instance.epoch(), ids, questions, decide).await?;
+    let released = instance.store.release(instance.epoch(), due, questions, decide).await?;
     // There may be more than one batch.
     Ok((released, Some(instance.now())))
 }
@@ -164,11 +167,12 @@ struct Releasing<'a> {
 
 impl Releasing<'_> {
     fn decide(mut self, due: Vec<DeferredDelivery>) -> Vec<Release> {
-        let mut together: BTreeMap<String, Vec<DeferredDelivery>> = BTreeMap::new();
+        // What is in shadow mode is never sent: it tells nothing that is live.
+        let mut together: BTreeMap<(String, bool), Vec<DeferredDelivery>> = BTreeMap::new();
         let mut releases = Vec::with_capacity(due.len());
         for one in due {
             match one.digest_key.clone().filter(|_| one.reason.as_deref() == Some(DIGEST)) {
-                Some(key) => together.entry(key).or_default().push(one),
+                Some(key) => together.entry((key, one.shadow)).or_default().push(one),
                 None => {
                     let verdict = self.judge(&one);
                     releases.push(self.release(one, verdict));
@@ -181,18 +185,18 @@ impl Releasing<'_> {
         releases
     }
 
-    /// Of those that may go, the first goes and tells all the others.
+    /// Of those that may go, the newest goes and tells all the others: it is of use the longest.
     fn digest(&mut self, group: Vec<DeferredDelivery>, releases: &mut Vec<Release>) {
         let mut carrier: Option<Release> = None;
-        let mut payloads = Vec::new();
-        for one in group {
-            let payload = Document::parse(&one.payload).ok();
+        let mut told = Vec::new();
+        for one in group.into_iter().rev() {
+            let tells = tells(&one);
             let Some(carrier) = &carrier else {
                 let verdict = self.judge(&one);
                 let goes = verdict.state == DeliveryState::Pending;
                 let release = self.release(one, verdict);
                 if goes {
-                    payloads.extend(payload);
+                    told.extend(tells);
                     carrier = Some(release);
                 } else {
                     releases.push(release);
@@ -202,7 +206,7 @@ impl Releasing<'_> {
             // What the first one was granted is enough for all; each may have an objection of its own.
             let mut verdict = self.ask_without_caps(&one);
             if verdict.state == DeliveryState::Pending {
-                payloads.extend(payload);
+                told.extend(tells);
                 let into = carrier.id.clone();
                 verdict.state = DeliveryState::Digested;
                 verdict.reason = Some(DIGEST);
@@ -216,18 +220,16 @@ impl Releasing<'_> {
             }
         }
         if let Some(mut carrier) = carrier {
-            if payloads.len() > 1 {
-                carrier.digest = Some(Digest::of(&payloads).to_json());
+            if told.len() > 1 {
+                carrier.digest = Some(Digest::of(told).to_json());
             }
             releases.push(carrier);
         }
     }
 
     fn judge(&mut self, one: &DeferredDelivery) -> Verdict {
-        let Some(route) = self.rules.routes.get(&one.event_type) else { return gone(one.id.channel) };
-        if one.reason.as_deref() == Some(ESCALATION)
-            && let Some(verdict) = escalated(one, route, self.now)
-        {
+        let Some(route) = routed(self.rules, one) else { return not_routed(one.id.channel) };
+        if let Some(verdict) = self.escalate_again(one, route) {
             return verdict;
         }
         let (rules, contacts) = (self.rules, self.contacts.get(&one.user_id));
@@ -236,10 +238,26 @@ impl Releasing<'_> {
     }
 
     fn ask_without_caps(&self, one: &DeferredDelivery) -> Verdict {
-        let Some(route) = self.rules.routes.get(&one.event_type) else { return gone(one.id.channel) };
+        let Some(route) = routed(self.rules, one) else { return not_routed(one.id.channel) };
         let contacts = self.contacts.get(&one.user_id);
         let question = self.rules.question(&one.event_type, route, one.user_id, contacts, self.times(one));
         crate::policy::ask_again(&question, one.id.channel)
+    }
+
+    fn escalate_again(&self, one: &DeferredDelivery, route: &Route) -> Option<Verdict> {
+        let other = |sibling: &crate::store::Sibling| Other {
+            channel: sibling.channel,
+            state: sibling.state,
+            not_before: sibling.not_before,
+        };
+        let escalated = Escalated {
+            channel: one.id.channel,
+            reason: one.reason.as_deref(),
+            not_before: one.not_before,
+            expires_at: one.expires_at,
+            others: one.siblings.iter().map(other).collect(),
+        };
+        escalate_again(&escalated, route, self.now)
     }
 
     fn times(&self, one: &DeferredDelivery) -> Times {
@@ -251,55 +269,44 @@ impl Releasing<'_> {
         let digests = verdict.state == DeliveryState::Deferred && verdict.reason == Some(DIGEST);
         let key = digests.then(|| digest_key(one.user_id, one.id.channel, &one.event_type));
         let granted = verdict.granted.then(|| (one.user_id, category.unwrap_or_default(), one.shadow));
-        let verdicts = std::slice::from_ref(&verdict);
-        let record = Record { outcome: None, steps: &[], verdicts };
+        // That it waits on for the same reason is nothing new: a message can wait through many windows.
+        let waits_on = verdict.state == DeliveryState::Deferred && verdict.reason == one.reason.as_deref();
+        let ledger = (!waits_on).then(|| {
+            let verdicts = std::slice::from_ref(&verdict);
+            let record = Record { outcome: None, steps: &[], verdicts };
+            (one.position, self.rules.ledger(Some(one.user_id), &record))
+        });
         Release {
             state: verdict.state,
             reason: verdict.reason.map(str::to_owned),
             not_before: verdict.not_before,
             digest_key: key,
-            digest: None,
+            digest: one.digest,
             told_in: None,
             granted,
-            ledger: (one.position, self.rules.ledger(Some(one.user_id), &record)),
+            ledger,
             id: one.id,
         }
     }
 }
 
-/// The type has no route any more: nobody says how to tell it.
-fn gone(channel: Channel) -> Verdict {
-    let steps = vec![Step { rule: "route", saw: "none has the type".into(), answer: Answer::Expire }];
-    let reason = Some(EXPIRED);
-    Verdict { channel, state: DeliveryState::Expired, reason, not_before: None, granted: false, steps }
+/// Its route, if it has one that is not off.
+fn routed<'r>(rules: &'r Rules, one: &DeferredDelivery) -> Option<&'r Route> {
+    rules.routes.get(&one.event_type).filter(|route| route.mode != Mode::Off)
 }
 
-/// Whether another channel has sent it, or is yet to: then this one is not needed, or not needed yet.
-fn escalated(one: &DeferredDelivery, route: &Route, now: Instant) -> Option<Verdict> {
-    let verdict = |state, reason, not_before, saw: String, answer| Verdict {
-        channel: one.id.channel,
-        state,
-        reason: Some(reason),
-        not_before,
-        granted: false,
-        steps: vec![Step { rule: "escalation", saw: saw.into(), answer }],
-    };
-    let arrived =
-        |state| matches!(state, DeliveryState::Sent | DeliveryState::Delivered | DeliveryState::Shadowed);
-    if let Some(other) = one.siblings.iter().find(|other| arrived(other.state)) {
-        let saw = format!("{} has sent it", other.channel);
-        return Some(verdict(DeliveryState::Suppressed, NOT_NEEDED, None, saw, Answer::Suppress));
+/// What a delivery adds to a digest: itself, or all that it tells already.
+fn tells(one: &DeferredDelivery) -> Option<Told> {
+    match one.digest.as_deref().and_then(Digest::from_json) {
+        Some(digest) => Some(Told::Several(digest)),
+        None => Document::parse(&one.payload).ok().map(Told::One),
     }
-    let after = route.escalate.iter().find(|escalation| escalation.channel == one.id.channel)?.after;
-    let at = one.stored_at.plus(after);
-    let own = |other: &&Sibling| route.channels.contains(&other.channel);
-    if at > now && one.siblings.iter().filter(own).any(|other| other.state.is_open()) {
-        let saw = "another channel is to send it".to_owned();
-        return Some(verdict(DeliveryState::Deferred, ESCALATION, Some(at), saw, Answer::Defer));
-    }
-    let waiting = one.siblings.iter().filter(own).filter(|other| other.state == DeliveryState::Deferred);
-    // Policy holds the other one back: it has had no chance yet.
-    let until = waiting.filter_map(|other| other.not_before).min()?.plus(after);
-    let saw = "the other channel waits itself".to_owned();
-    (until > now).then(|| verdict(DeliveryState::Deferred, ESCALATION, Some(until), saw, Answer::Defer))
+}
+
+/// The type has no route any more, or one that is off: nobody says how to tell it.
+fn not_routed(channel: Channel) -> Verdict {
+    let saw = "none has the type, or it is off".into();
+    let steps = vec![Step { rule: "route", saw, answer: Answer::Suppress }];
+    let (state, reason) = (DeliveryState::Suppressed, Some(NOT_ROUTED));
+    Verdict { channel, state, reason, not_before: None, granted: false, steps }
 }

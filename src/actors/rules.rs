@@ -122,10 +122,10 @@ pub(super) fn spent(
     use crate::policy::{Spent, Usage};
     let mut spent = Spent::default();
     for ((user, cap), grants) in asked.into_iter().zip(granted.grants) {
-        spent.note(user, cap, Usage { grants, full_until: None });
+        spent.note(user, cap, Usage { grants, ..Usage::default() });
     }
     for (user, cap, until) in full {
-        spent.note(user, cap, Usage { grants: Vec::new(), full_until: Some(until) });
+        spent.note(user, cap, Usage { full_until: Some(until), ..Usage::default() });
     }
     spent
 }

@@ -76,11 +76,15 @@ pub fn caps_of(route: &Route, event_type: &str, preferences: &Preferences, bank:
             && cap.channel.is_none_or(|channel| route.reaches_by(channel))
     };
     let own = preferences.limits.iter().filter(|limit| limit.channel.is_none_or(|it| route.reaches_by(it)));
-    bank.iter()
-        .filter(fits)
-        .map(|cap| Cap { shadow, ..cap.clone() })
-        .chain(own.map(|limit| Cap::own(limit, shadow)))
-        .collect()
+    let mut caps: Vec<Cap> = Vec::new();
+    let bank = bank.iter().filter(fits).map(|cap| Cap { shadow, ..cap.clone() });
+    for cap in bank.chain(own.map(|limit| Cap::own(limit, shadow))) {
+        // The same limit twice is one: a message would count twice in it.
+        if !caps.contains(&cap) {
+            caps.push(cap);
+        }
+    }
+    caps
 }
 
 /// How much of one cap a recipient has used.
@@ -90,6 +94,8 @@ pub struct Usage {
     pub grants: Vec<Instant>,
     /// Known from an earlier look: full until then.
     pub full_until: Option<Instant>,
+    /// How many of the batch wait for room already.
+    pub waiting: u32,
 }
 
 impl Usage {
@@ -130,6 +136,15 @@ impl Spent {
         caps.into_iter().filter_map(full).max_by_key(|(until, _)| *until)
     }
 
+    /// Lines one more up for room in a full cap, and says how many windows later than the first in line its
+    /// turn comes at the earliest.
+    pub fn line_up(&mut self, user: i64, cap: &Cap) -> u32 {
+        let usage = self.0.entry((user, cap.clone())).or_default();
+        let before = usage.waiting;
+        usage.waiting = before.saturating_add(1);
+        before / cap.limit.max(1)
+    }
+
     /// Counts one more.
     pub fn grant<'c>(&mut self, user: i64, caps: impl IntoIterator<Item = &'c Cap>, at: Instant) {
         for cap in caps {
@@ -157,6 +172,26 @@ mod tests {
     fn cap(limit: u32, seconds: u64) -> Cap {
         let window = Duration::from_secs(seconds);
         Cap { channel: None, category: None, flood: None, shadow: false, limit, window }
+    }
+
+    #[test]
+    fn the_same_limit_twice_counts_once() {
+        let route = Route {
+            channels: vec![Channel::Sms],
+            ..crate::policy::route::tests::route(crate::domain::Lane::Normal)
+        };
+        let bank = [Cap { channel: Some(Channel::Sms), ..cap(2, 3_600) }];
+        let limit = Limit { channel: Some(Channel::Sms), limit: 2, window: Duration::from_secs(3_600) };
+        let preferences = Preferences { limits: vec![limit.clone(), limit], ..Preferences::default() };
+        assert_eq!(caps_of(&route, "a.b", &preferences, &bank), bank);
+    }
+
+    #[test]
+    fn those_that_wait_for_room_line_up() {
+        let (cap, mut spent) = (cap(2, 60), Spent::default());
+        let places: Vec<u32> = (0..5).map(|_| spent.line_up(1, &cap)).collect();
+        assert_eq!(places, [0, 0, 1, 1, 2]);
+        assert_eq!(spent.line_up(2, &cap), 0, "another recipient");
     }
 
     #[test]

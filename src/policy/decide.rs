@@ -116,6 +116,8 @@ pub const DIGEST: &str = "digest";
 pub const ESCALATION: &str = "escalation";
 /// Another channel had sent it already.
 pub const NOT_NEEDED: &str = "not_needed";
+/// Its type has no route any more, or the route is off by now.
+pub const NOT_ROUTED: &str = "not_routed";
 
 impl Question<'_> {
     /// The caps that its messages are counted by.
@@ -137,13 +139,6 @@ pub fn decide(question: &Question<'_>, spent: &mut Spent) -> Plan {
             None => judge(question, *channel, &caps, spent),
         })
         .collect();
-    let flood_granted = question.route.mandatory
-        && !caps.is_empty()
-        && flood.is_none()
-        && verdicts.iter().any(|verdict| verdict.state.is_open());
-    if flood_granted {
-        spent.grant(question.user, &caps, question.now);
-    }
     for escalation in &question.route.escalate {
         let one_goes = verdicts.iter().any(|verdict| verdict.state.is_open());
         let verdict = match &flood {
@@ -153,6 +148,13 @@ pub fn decide(question: &Question<'_>, spent: &mut Spent) -> Plan {
             None => wait_for_others(question, escalation.channel, question.stored_at.plus(escalation.after)),
         };
         verdicts.push(verdict);
+    }
+    let flood_granted = question.route.mandatory
+        && !caps.is_empty()
+        && flood.is_none()
+        && verdicts.iter().any(|verdict| verdict.state.is_open());
+    if flood_granted {
+        spent.grant(question.user, &caps, question.now);
     }
     Plan { verdicts, flood_granted }
 }
@@ -338,7 +340,7 @@ impl<'q, 'a> Asking<'q, 'a> {
         Some(objection)
     }
 
-    fn caps(&mut self, caps: &[Cap], spent: &Spent) -> Option<Objection> {
+    fn caps(&mut self, caps: &[Cap], spent: &mut Spent) -> Option<Objection> {
         let question = self.question;
         if question.route.mandatory {
             self.pass("frequency_cap", "the type is mandatory");
@@ -346,17 +348,22 @@ impl<'q, 'a> Asking<'q, 'a> {
         }
         let counting = || caps.iter().filter(|cap| cap.counts(self.channel));
         counting().next()?;
-        let Some((until, cap)) = spent.full_until(question.user, counting(), question.now) else {
+        let Some((mut until, cap)) = spent.full_until(question.user, counting(), question.now) else {
             let saw = counting().map(Cap::in_words).collect::<Vec<_>>().join(", ");
             self.pass("frequency_cap", format!("room in {saw}"));
             return None;
         };
+        let saw = format!("{}: full until {}", cap.in_words(), until.to_rfc3339());
         let objection = match question.route.over_cap {
             OverCap::Suppress => Objection::ended(DeliveryState::Suppressed, FREQUENCY_CAP),
-            OverCap::Defer => self.later(until, FREQUENCY_CAP),
+            OverCap::Defer => {
+                // Not all at once when there is room for a few: each when its turn can come.
+                let windows = spent.line_up(question.user, cap);
+                until = until.plus(cap.window.saturating_mul(windows));
+                self.later(until, FREQUENCY_CAP)
+            }
             OverCap::Digest => self.later(until, DIGEST),
         };
-        let saw = format!("{}: full until {}", cap.in_words(), until.to_rfc3339());
         self.note("frequency_cap", saw, &objection);
         Some(objection)
     }

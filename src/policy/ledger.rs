@@ -205,6 +205,7 @@ fn reason_in_words(reason: &str) -> String {
         why::DIGEST => "a frequency cap is full; it is told with others when there is room",
         why::ESCALATION => "it goes only if another channel has not sent it by then",
         why::NOT_NEEDED => "another channel has sent it",
+        why::NOT_ROUTED => "its type has no route any more, or the route is off",
         other => other,
     }
     .to_owned()

@@ -6,6 +6,7 @@ mod caps;
 mod conclude;
 mod decide;
 mod digest;
+mod escalate;
 mod ledger;
 mod quiet;
 mod recipient;
@@ -19,10 +20,11 @@ pub use breaker::{Breaker, BreakerRule, Sign, Standing, Ticket};
 pub use caps::{Cap, FLOOD_WINDOW, NEVER_FLOODS, Spent, Usage, caps_of};
 pub use conclude::{Conclusion, Past, Try, conclude};
 pub use decide::{
-    Bank, DIGEST, ESCALATION, EXPIRED, FLOOD_CAP, FREQUENCY_CAP, NO_CONTACT, NOT_NEEDED, OPTED_OUT, Plan,
-    QUIET_HOURS, Question, Reach, SHADOW, Verdict, ask_again, decide, decide_again,
+    Bank, DIGEST, ESCALATION, EXPIRED, FLOOD_CAP, FREQUENCY_CAP, NO_CONTACT, NOT_NEEDED, NOT_ROUTED,
+    OPTED_OUT, Plan, QUIET_HOURS, Question, Reach, SHADOW, Verdict, ask_again, decide, decide_again,
 };
-pub use digest::{Digest, Total};
+pub use digest::{Digest, Told, Total};
+pub use escalate::{Escalated, Other, escalate_again};
 pub use ledger::{Record, StoredRecord, about_event, delivery_in_words};
 pub use quiet::quiet_until;
 pub use recipient::{accounts_of, owner_learned, recipient_of};

@@ -138,10 +138,10 @@ impl FromIterator<(String, Route)> for Routes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn route(priority: Lane) -> Route {
+    pub(crate) fn route(priority: Lane) -> Route {
         Route {
             channels: vec![Channel::Push],
             priority,

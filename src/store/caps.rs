@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::types::Moment;
 use super::{Bind, Statement, StoreError, rows};
-use crate::domain::{Channel, Instant, NotificationId, Preferences};
+use crate::domain::{Channel, DeliveryState, Instant, NotificationId, Preferences};
 
 /// What is asked about one recipient: the grants that one cap counts, within its window.
 #[derive(Debug, Clone, Serialize)]
@@ -79,16 +79,19 @@ where
     Statement<(Moment,)>: LoadQuery<'static, C, (Instant,)>,
     Statement<(BigInt, Moment)>: LoadQuery<'static, C, (i64, Instant)>,
 {
-    lock_recipients(conn, questions).await?;
+    lock_recipients(conn, questions.iter().map(|question| question.user_id)).await?;
     read(conn, questions).await
 }
 
-/// The same, where the grants of `deliveries` do not count: they are decided anew, and a message does not
-/// stand in its own way.
+/// The same, where the grants of `deliveries` that stand in one of these states do not count: they are
+/// decided anew, and a message does not stand in its own way. `users` are locked beside those of the
+/// questions.
 pub(super) async fn look_but_for<C>(
     conn: &mut C,
+    users: impl Iterator<Item = i64>,
     questions: &[CapQuestion],
     deliveries: Bind,
+    states: &[DeliveryState],
 ) -> Result<Granted, StoreError>
 where
     C: AsyncConnection,
@@ -97,8 +100,8 @@ where
     Statement<(Moment,)>: LoadQuery<'static, C, (Instant,)>,
     Statement<(BigInt, Moment)>: LoadQuery<'static, C, (i64, Instant)>,
 {
-    lock_recipients(conn, questions).await?;
-    take_back(deliveries).execute(conn).await?;
+    lock_recipients(conn, users.chain(questions.iter().map(|question| question.user_id))).await?;
+    take_back(deliveries, states).execute(conn).await?;
     read(conn, questions).await
 }
 
@@ -124,12 +127,12 @@ where
     Ok(Granted { now, grants })
 }
 
-async fn lock_recipients<C>(conn: &mut C, questions: &[CapQuestion]) -> Result<(), StoreError>
+async fn lock_recipients<C>(conn: &mut C, users: impl Iterator<Item = i64>) -> Result<(), StoreError>
 where
     C: AsyncConnection,
     Statement<(BigInt,)>: LoadQuery<'static, C, (i64,)>,
 {
-    let mut users: Vec<i64> = questions.iter().map(|question| question.user_id).collect();
+    let mut users: Vec<i64> = users.collect();
     users.sort_unstable();
     users.dedup();
     if !users.is_empty() {
@@ -197,18 +200,30 @@ pub(super) fn insert_grants(grants: Bind) -> Statement {
     )
 }
 
-/// Takes back the grants of deliveries that are decided anew. What somebody else has released meanwhile
-/// keeps its grant.
-fn take_back(deliveries: Bind) -> Statement {
+/// Takes back the grants of deliveries that are decided anew, and of whole notifications of which no
+/// delivery stands in another state. What somebody else has released meanwhile keeps its grant.
+fn take_back(deliveries: Bind, states: &[DeliveryState]) -> Statement {
+    let states: Vec<String> = states.iter().map(|state| format!("'{state}'")).collect();
+    let states = states.join(", ");
+    let stands = format!(
+        "CASE WHEN r.channel = '{ALL_CHANNELS}'
+              THEN NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
+                                 AND d.state NOT IN ({states}))
+              ELSE EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
+                             AND d.channel = r.channel AND d.state IN ({states})) END"
+    );
     Statement::new(
-        "DELETE FROM cap_grants g USING json_to_recordset(?::json) AS r(notification_id text, channel text)
-         WHERE g.notification_id = r.notification_id AND g.channel = r.channel
-           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
-                         AND d.channel = r.channel AND d.state = 'deferred')",
-        "DELETE FROM cap_grants WHERE (notification_id, channel) IN
-             (SELECT d.notification_id, d.channel FROM json_each(?) AS r JOIN deliveries d
-                ON d.notification_id = r.value->>'notification_id' AND d.channel = r.value->>'channel'
-               AND d.state = 'deferred')",
+        format!(
+            "DELETE FROM cap_grants g USING json_to_recordset(?::json) AS r(notification_id text, channel text)
+             WHERE g.notification_id = r.notification_id AND g.channel = r.channel AND {stands}"
+        ),
+        format!(
+            "DELETE FROM cap_grants WHERE (notification_id, channel) IN
+                 (SELECT notification_id, channel FROM
+                     (SELECT value->>'notification_id' AS notification_id, value->>'channel' AS channel
+                      FROM json_each(?)) AS r
+                  WHERE {stands})"
+        ),
         vec![deliveries],
     )
 }

@@ -34,6 +34,10 @@ pub struct DeferredDelivery {
     pub id: DeliveryId,
     /// Why it was deferred.
     pub reason: Option<String>,
+    /// Until when.
+    pub not_before: Option<Instant>,
+    /// What it tells of others, beside itself: JSON.
+    pub digest: Option<String>,
     /// What it shares with those that it may be told with.
     pub digest_key: Option<String>,
     /// The lane.
@@ -56,7 +60,7 @@ pub struct DeferredDelivery {
     pub time_zone: Option<String>,
     /// Whether its route was in shadow mode.
     pub shadow: bool,
-    /// The other deliveries of its notification.
+    /// The other deliveries of its notification; known where it is released.
     pub siblings: Vec<Sibling>,
 }
 
@@ -79,8 +83,8 @@ pub struct Release {
     pub told_in: Option<DeliveryId>,
     /// Where a cap let it through: the recipient, the category, and whether in shadow mode.
     pub granted: Option<(i64, String, bool)>,
-    /// The event's position, and what the ledger keeps.
-    pub ledger: (i64, LedgerEntry),
+    /// The event's position, and what the ledger keeps, if there is anything new.
+    pub ledger: Option<(i64, LedgerEntry)>,
 }
 
 /// What a batch of releases led to.
@@ -103,6 +107,8 @@ type DueSql = (
     Text,
     Text,
     Nullable<Text>,
+    Nullable<Moment>,
+    Nullable<Text>,
     Nullable<Text>,
     BigInt,
     BigInt,
@@ -119,6 +125,8 @@ type DueTuple = (
     String,
     String,
     Option<String>,
+    Option<Instant>,
+    Option<String>,
     Option<String>,
     i64,
     i64,
@@ -134,19 +142,21 @@ type DueTuple = (
 
 /// Those that are due, and those that wait to be told with one of them.
 fn due(limit: i64) -> Statement<DueSql> {
+    let columns = "notification_id, channel, reason, not_before, digest, digest_key, lane";
     let text = |now, cast, lateral: &str, payload, shadow| {
         format!(
             "WITH due AS (
-                 SELECT notification_id, channel, reason, digest_key, lane FROM deliveries
-                 WHERE state = 'deferred' AND next_attempt_at <= {now} ORDER BY next_attempt_at LIMIT ?),
+                 SELECT {columns} FROM deliveries
+                 WHERE state = 'deferred' AND next_attempt_at <= {now}
+                 ORDER BY next_attempt_at, notification_id LIMIT ?),
              together AS (
-                 SELECT notification_id, channel, reason, digest_key, lane FROM deliveries
+                 SELECT {columns} FROM deliveries
                  WHERE state = 'deferred' AND digest_key IS NOT NULL
                    AND digest_key IN (SELECT digest_key FROM due WHERE digest_key IS NOT NULL)
                  ORDER BY notification_id LIMIT {MOST_TOGETHER}),
              wanted AS (SELECT * FROM due UNION SELECT * FROM together)
-             SELECT w.notification_id, w.channel, w.reason, w.digest_key, w.lane{cast}, e.position, e.type,
-                    e.created_at, n.expires_at, {payload}, n.user_id, n.correlation_id, n.time_zone, {shadow}
+             SELECT w.notification_id, w.channel, w.reason, w.not_before, w.digest, w.digest_key, w.lane{cast},
+                    e.position, e.type, e.created_at, n.expires_at, {payload}, n.user_id, n.correlation_id, n.time_zone, {shadow}
              FROM wanted w {lateral}
              ORDER BY w.notification_id, w.channel"
         )
@@ -171,7 +181,10 @@ fn due(limit: i64) -> Statement<DueSql> {
     )
 }
 
-fn siblings(ids: Bind) -> Statement<(Text, Text, Text, Nullable<Moment>)> {
+type StandingTuple = (String, String, String, Option<Instant>);
+
+/// Where all deliveries of these notifications stand.
+fn standing(ids: Bind) -> Statement<(Text, Text, Text, Nullable<Moment>)> {
     Statement::new(
         "SELECT notification_id, channel, state, not_before FROM deliveries
          WHERE notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
@@ -227,17 +240,7 @@ impl Store {
     /// Transient ones only.
     pub async fn deferred_due(&self, limit: i64) -> Result<Vec<DeferredDelivery>, StoreError> {
         let found: Vec<DueTuple> = self.read(due(limit)).await?;
-        if found.is_empty() {
-            return Ok(Vec::new());
-        }
-        let ids: HashSet<&str> = found.iter().map(|row| row.0.as_str()).collect();
-        let others: Vec<(String, String, String, Option<Instant>)> = self.read(siblings(rows(&ids)?)).await?;
-        let mut by_notification: HashMap<String, Vec<Sibling>> = HashMap::new();
-        for (id, channel, state, not_before) in others {
-            let sibling = Sibling { channel: word(&channel)?, state: word(&state)?, not_before };
-            by_notification.entry(id).or_default().push(sibling);
-        }
-        found.into_iter().map(|row| deferred(row, &by_notification)).collect()
+        found.into_iter().map(deferred).collect()
     }
 
     /// When the next deferred delivery is due.
@@ -255,8 +258,10 @@ impl Store {
     }
 
     /// Writes what becomes of deferred deliveries, all or none. `decide` is given what the recipients that
-    /// `questions` are about were granted, but for `deliveries` themselves, under a lock that keeps others
-    /// from granting them more. What somebody else has released meanwhile is left alone.
+    /// `questions` are about were granted, but for these deliveries themselves, under a lock that keeps others
+    /// from granting them more; and those of `due` that are still deferred, with the other deliveries of their
+    /// notifications, under a lock that keeps others from changing them: what somebody else has released
+    /// meanwhile is not decided on again.
     ///
     /// # Errors
     ///
@@ -264,20 +269,25 @@ impl Store {
     pub async fn release(
         &self,
         epoch: i64,
-        deliveries: Vec<DeliveryId>,
+        due: Vec<DeferredDelivery>,
         questions: Vec<CapQuestion>,
-        decide: impl FnOnce(Granted) -> Vec<Release> + Send + 'static,
+        decide: impl FnOnce(Granted, Vec<DeferredDelivery>) -> Vec<Release> + Send + 'static,
     ) -> Result<Released, StoreError> {
         transaction!(self, |conn| {
-            let own: Vec<OwnRow<'_>> = deliveries
+            let own: Vec<OwnRow<'_>> = due
                 .iter()
-                .map(|id| OwnRow { notification_id: &id.notification, channel: id.channel.as_str() })
+                .map(|one| OwnRow { notification_id: &one.id.notification, channel: one.id.channel.as_str() })
                 .collect();
-            let granted = caps::look_but_for(conn, &questions, rows(&own)?).await?;
+            let own = rows(&own)?;
+            let users = due.iter().map(|one| one.user_id);
+            let deferred = [DeliveryState::Deferred];
+            let granted = caps::look_but_for(conn, users, &questions, own, &deferred).await?;
             let now = granted.now;
-            let releases = decide(granted);
-            let ids: Vec<&NotificationId> = releases.iter().map(|one| &one.id.notification).collect();
+            let ids: Vec<NotificationId> = due.iter().map(|one| one.id.notification.clone()).collect();
+            let ids: Vec<&NotificationId> = ids.iter().collect();
             let locked = lock(conn, &ids).await?;
+            let standing: Vec<StandingTuple> = standing(rows(&ids)?).load(conn).await?;
+            let releases = decide(granted, still_deferred(due, standing)?);
             let written: Vec<ReleaseRow<'_>> = releases.iter().map(|one| release_row(now, one)).collect();
             let taken: Vec<(String, String)> = release(rows(&written)?).load(conn).await?;
             let taken: HashSet<(String, String)> = taken.into_iter().collect();
@@ -298,7 +308,8 @@ impl Store {
             if !grants.is_empty() {
                 caps::insert_grants(rows(&grants)?).execute(conn).await?;
             }
-            let decisions: Vec<DecisionRow<'_>> = taken.iter().map(|one| decision_row(now, one)).collect();
+            let decisions: Vec<DecisionRow<'_>> =
+                taken.iter().filter_map(|one| decision_row(now, one)).collect();
             if !decisions.is_empty() {
                 insert_decisions(rows(&decisions)?).execute(conn).await?;
             }
@@ -318,11 +329,33 @@ impl Store {
     }
 }
 
-fn deferred(row: DueTuple, siblings: &HashMap<String, Vec<Sibling>>) -> Result<DeferredDelivery, StoreError> {
+/// Those that are still deferred, with the other deliveries of their notifications.
+fn still_deferred(
+    due: Vec<DeferredDelivery>,
+    standing: Vec<StandingTuple>,
+) -> Result<Vec<DeferredDelivery>, StoreError> {
+    let mut by_notification: HashMap<String, Vec<Sibling>> = HashMap::new();
+    for (id, channel, state, not_before) in standing {
+        let sibling = Sibling { channel: word(&channel)?, state: word(&state)?, not_before };
+        by_notification.entry(id).or_default().push(sibling);
+    }
+    let still = |mut one: DeferredDelivery| {
+        let all = by_notification.get(&one.id.notification.0)?;
+        let (own, others): (Vec<Sibling>, Vec<Sibling>) =
+            all.iter().cloned().partition(|sibling| sibling.channel == one.id.channel);
+        one.siblings = others;
+        own.iter().any(|own| own.state == DeliveryState::Deferred).then_some(one)
+    };
+    Ok(due.into_iter().filter_map(still).collect())
+}
+
+fn deferred(row: DueTuple) -> Result<DeferredDelivery, StoreError> {
     let (
         id,
         channel,
         reason,
+        not_before,
+        digest,
         digest_key,
         lane,
         position,
@@ -336,11 +369,11 @@ fn deferred(row: DueTuple, siblings: &HashMap<String, Vec<Sibling>>) -> Result<D
         shadow,
     ) = row;
     let channel: Channel = word(&channel)?;
-    let others = siblings.get(&id).into_iter().flatten().filter(|sibling| sibling.channel != channel);
-    let siblings = others.cloned().collect();
     Ok(DeferredDelivery {
         id: DeliveryId { notification: NotificationId(id), channel },
         reason,
+        not_before,
+        digest,
         digest_key,
         lane: Lane::from_rank(lane),
         position,
@@ -352,7 +385,7 @@ fn deferred(row: DueTuple, siblings: &HashMap<String, Vec<Sibling>>) -> Result<D
         correlation_id,
         time_zone,
         shadow: shadow != 0,
-        siblings,
+        siblings: Vec::new(),
     })
 }
 
@@ -382,14 +415,8 @@ fn grant_row(at: Instant, one: &Release) -> Option<GrantRow<'_>> {
     })
 }
 
-fn decision_row(at: Instant, one: &Release) -> DecisionRow<'_> {
-    let (position, LedgerEntry { user_id, rules, record }) = &one.ledger;
-    DecisionRow {
-        position: *position,
-        at,
-        channel: one.id.channel.as_str(),
-        user_id: *user_id,
-        rules,
-        record,
-    }
+fn decision_row(at: Instant, one: &Release) -> Option<DecisionRow<'_>> {
+    let (position, LedgerEntry { user_id, rules, record }) = one.ledger.as_ref()?;
+    let (position, user_id) = (*position, *user_id);
+    Some(DecisionRow { position, at, channel: one.id.channel.as_str(), user_id, rules, record })
 }

@@ -78,6 +78,15 @@ pub struct ResentDeliveries {
     pub first: usize,
 }
 
+/// Where a delivery stands that never came to its recipient: its grant is given anew.
+const NEVER_SENT: [DeliveryState; 5] = [
+    DeliveryState::Deferred,
+    DeliveryState::Suppressed,
+    DeliveryState::Expired,
+    DeliveryState::Shadowed,
+    DeliveryState::Dead,
+];
+
 #[derive(Serialize)]
 struct ReopenRow<'a> {
     notification_id: &'a NotificationId,
@@ -132,7 +141,8 @@ impl Store {
                 .into_iter()
                 .map(|notification_id| OwnRow { notification_id, channel: ALL_CHANNELS });
             let own: Vec<OwnRow<'_>> = own.chain(whole).collect();
-            let granted = caps::look_but_for(conn, &questions, rows(&own)?).await?;
+            let nobody = std::iter::empty();
+            let granted = caps::look_but_for(conn, nobody, &questions, rows(&own)?, &NEVER_SENT).await?;
             let at = granted.now;
             let (resending, rest) = decide(granted);
 
@@ -284,12 +294,13 @@ fn promote(positions: Bind) -> Statement<(BigInt,)> {
     )
 }
 
+/// Puts them to work again. One that was to tell others does so still.
 fn reopen(replay: &str, deliveries: Bind) -> Statement<(Text, Text)> {
     Statement::new(
         "UPDATE deliveries d
          SET state = r.state, reason = r.reason, not_before = r.not_before, lane = r.lane, retries = 0,
              cycle = d.cycle + 1, next_attempt_at = COALESCE(r.not_before, r.at), digest_key = r.digest_key,
-             digest = NULL, told_in = NULL, replay_id = ?, updated_at = statement_timestamp()
+             told_in = NULL, replay_id = ?, updated_at = statement_timestamp()
          FROM json_to_recordset(?::json) AS r(notification_id text, channel text, lane smallint, was text, state text,
               reason text, not_before timestamptz, digest_key text, at timestamptz)
          WHERE d.notification_id = r.notification_id AND d.channel = r.channel AND d.state = r.was
@@ -299,7 +310,7 @@ fn reopen(replay: &str, deliveries: Bind) -> Statement<(Text, Text)> {
          SET state = r.value->>'state', reason = r.value->>'reason', not_before = r.value->>'not_before',
              lane = r.value->>'lane', retries = 0, cycle = cycle + 1,
              next_attempt_at = COALESCE(r.value->>'not_before', r.value->>'at'),
-             digest_key = r.value->>'digest_key', digest = NULL, told_in = NULL, replay_id = ?,
+             digest_key = r.value->>'digest_key', told_in = NULL, replay_id = ?,
              updated_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')
          FROM json_each(?) AS r
          WHERE notification_id = r.value->>'notification_id' AND channel = r.value->>'channel'

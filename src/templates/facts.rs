@@ -112,7 +112,8 @@ impl Facts {
                 Some(format.money(&amount, &code))
             });
             let totals: Vec<String> = totals.take(MOST_TOTALS).collect();
-            if !totals.is_empty() {
+            // All or none: a part of the sums would look like the whole.
+            if !totals.is_empty() && totals.len() == digest.totals.len() {
                 facts.insert("totals", totals.join(", "));
             }
             let about = variables.event_type.split('.').next().unwrap_or_default();

@@ -69,7 +69,7 @@ fn differs(row: &Row, routes: &std::collections::HashMap<String, herald::policy:
         let mut grants: Vec<Instant> = sent.iter().filter_map(|one| one.counts_for(&cap, now)).collect();
         grants.sort_unstable_by(|a, b| b.cmp(a));
         grants.truncate(cap.limit as usize);
-        spent.note(7, cap, Usage { grants, full_until: None });
+        spent.note(7, cap, Usage { grants, ..Usage::default() });
     }
     let verdicts: Vec<Verdict> = if row.heading.contains("is due") {
         route.channels.iter().map(|channel| decide_again(&question, *channel, &mut spent)).collect()

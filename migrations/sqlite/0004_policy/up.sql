@@ -14,7 +14,9 @@ ALTER TABLE deliveries ADD COLUMN told_in TEXT;
 -- The replay that made or reopened it, if one did.
 ALTER TABLE deliveries ADD COLUMN replay_id TEXT;
 -- What was deferred, by when it is due.
-CREATE INDEX deliveries_deferred ON deliveries (next_attempt_at) WHERE state = 'deferred';
+CREATE INDEX deliveries_deferred ON deliveries (next_attempt_at, notification_id) WHERE state = 'deferred';
+-- What a recipient still waits for, to be asked about again when the recipient's wishes change.
+CREATE INDEX notifications_waiting ON notifications (user_id) WHERE status IN ('PENDING', 'RETRY');
 CREATE INDEX deliveries_digest ON deliveries (digest_key) WHERE state = 'deferred' AND digest_key IS NOT NULL;
 
 -- One row for each delivery that a frequency cap let through, or for each notification that the flood cap

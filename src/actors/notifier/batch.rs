@@ -55,11 +55,15 @@ impl Known {
     /// The caps that this batch's messages are counted by, each once.
     pub(in crate::actors) fn caps(&self, rules: &Rules, events: &[Checked]) -> Vec<(i64, Cap)> {
         let mut caps = Vec::new();
-        for (event, route) in events.iter().filter_map(|(_, event)| {
-            let event = event.as_ref().ok()?;
-            Some((event, rules.routes.get(&event.kind).filter(|route| route.mode != Mode::Off)?))
-        }) {
-            let Some((user, _)) = told(event, route, &self.owners) else { continue };
+        // As the batch will teach them.
+        let mut owners = self.owners.clone();
+        for event in events.iter().filter_map(|(_, event)| event.as_ref().ok()) {
+            for (number, user) in owner_learned(event) {
+                owners.entry(number).or_insert(user);
+            }
+            let route = rules.routes.get(&event.kind).filter(|route| route.mode != Mode::Off);
+            let Some(route) = route else { continue };
+            let Some((user, _)) = told(event, route, &owners) else { continue };
             // Whoever is not known has no contact, and nothing to be counted.
             let Some(contacts) = self.contacts.get(&user) else { continue };
             let counted = crate::policy::caps_of(route, &event.kind, &contacts.preferences, &rules.bank.caps);

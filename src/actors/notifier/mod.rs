@@ -5,6 +5,7 @@ mod batch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 
@@ -19,6 +20,9 @@ use crate::domain::{Channel, NewEvent};
 use crate::policy::Cap;
 use crate::store::{ClaimedDelivery, QueuedEvent, StoreError};
 use crate::supervision::SupervisedContext;
+
+/// After this a batch is decided, or its transaction has failed: no call of the store takes so long.
+const DECIDED_WITHIN: Duration = Duration::from_secs(10);
 
 /// An event, and what is wrong with it, if anything.
 pub(super) type Checked = (QueuedEvent, Result<NewEvent, String>);
@@ -113,6 +117,8 @@ async fn handle_events(
         true => Vec::new(),
         false => limiters.full(&asked, now).await,
     };
+    // One that may run out before the decision is made is for the stored grants to say.
+    let full: Vec<_> = full.into_iter().filter(|(.., until)| *until > now.plus(DECIDED_WITHIN)).collect();
     asked.retain(|(user, cap)| {
         !full.iter().any(|(full_user, full_cap, _)| full_user == user && full_cap == cap)
     });

@@ -68,7 +68,7 @@ async fn spent(instance: &Instance, rules: &Rules, facts: &Facts) -> Result<Spen
     grants.sort_unstable_by_key(|grant| std::cmp::Reverse(grant.at));
     for (user, cap) in asked {
         let grants = grants.iter().filter(|grant| grant.user_id == user && counts(&cap, grant));
-        let usage = Usage { grants: grants.map(|grant| grant.at).collect(), full_until: None };
+        let usage = Usage { grants: grants.map(|grant| grant.at).collect(), ..Usage::default() };
         spent.note(user, cap, usage);
     }
     Ok(spent)

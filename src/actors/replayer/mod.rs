@@ -38,6 +38,7 @@ pub(super) struct Replayer {
     told: Told,
     working: bool,
     again: bool,
+    next_step: Option<SpawnHandle>,
 }
 
 impl Replayer {
@@ -48,7 +49,7 @@ impl Replayer {
         templates: Arc<Templates>,
         told: Told,
     ) -> Self {
-        Self { instance, rules, templates, told, working: false, again: false }
+        Self { instance, rules, templates, told, working: false, again: false, next_step: None }
     }
 
     fn work(&mut self, ctx: &mut SupervisedContext<Self>) {
@@ -56,6 +57,9 @@ impl Replayer {
         if self.working {
             self.again = true;
             return;
+        }
+        if let Some(planned) = self.next_step.take() {
+            ctx.cancel_future(planned);
         }
         self.working = true;
         let work = step(Arc::clone(&self.instance), Arc::clone(&self.rules), Arc::clone(&self.templates));
@@ -75,11 +79,10 @@ impl Replayer {
                 }
             };
             let wait = if std::mem::take(&mut replayer.again) { Duration::ZERO } else { wait };
-            ctx.run_later(wait, |replayer, ctx| {
-                if !replayer.working {
-                    replayer.work(ctx);
-                }
-            });
+            // One step is planned at a time: whoever rings starts no second row of them.
+            if let Some(planned) = replayer.next_step.replace(ctx.run_later(wait, Self::work)) {
+                ctx.cancel_future(planned);
+            }
         }));
     }
 

@@ -8,7 +8,7 @@ use super::Equipment;
 use super::asking::ask;
 use crate::actors::carrier::Carrier;
 use crate::domain::{AttemptOutcome, Channel, Content, DeliveryState, Destination, Instant, Lane};
-use crate::policy::{Conclusion, NO_CONTACT, Past, Retry, SHADOW, Sign, Ticket, Try, conclude};
+use crate::policy::{Conclusion, Digest, NO_CONTACT, Past, Retry, SHADOW, Sign, Ticket, Try, conclude};
 use crate::providers::{Outgoing, Report};
 use crate::store::{Attempted, ClaimedDelivery, DeliveryOutcome, Holdings};
 use crate::templates::{Rendered, Variables};
@@ -34,7 +34,8 @@ pub(super) async fn make(
     ticket: Ticket,
     mut delivery: ClaimedDelivery,
 ) -> DeliveryOutcome {
-    let asked = ask(equipment, &mut delivery).await;
+    // To ask may have taken time, in which others may have taken it over, or an operator paused the channel.
+    let asked = ask(equipment, &mut delivery).await.and_then(|()| still_ours(equipment, &delivery));
     let Prepared { destinations, rendered } = match asked.and_then(|()| prepare(equipment, &delivery)) {
         Ok(prepared) => prepared,
         Err(outcome) => {
@@ -70,6 +71,15 @@ pub(super) async fn make(
     outcome.hurries = hurries(equipment, &delivery, &outcome);
     note(&delivery, &outcome);
     outcome
+}
+
+fn still_ours(equipment: &Equipment, delivery: &ClaimedDelivery) -> Result<(), Box<DeliveryOutcome>> {
+    let instance = &equipment.instance;
+    let held = instance.holds_lease() && delivery.claim.epoch == instance.epoch();
+    match held && !instance.is_paused(delivery.id.channel) {
+        true => Ok(()),
+        false => Err(Box::new(unchanged(delivery, DeliveryState::Pending))),
+    }
 }
 
 /// Whether another channel waits for how this one ends.
@@ -114,7 +124,7 @@ fn prepare(equipment: &Equipment, delivery: &ClaimedDelivery) -> Result<Prepared
         name: delivery.name.clone(),
         locale: delivery.locale.clone(),
         time_zone: delivery.time_zone.clone(),
-        digest: delivery.digest.as_deref().and_then(|digest| serde_json::from_str(digest).ok()),
+        digest: delivery.digest.as_deref().and_then(Digest::from_json),
     };
     match equipment.templates.render(&delivery.template, delivery.id.channel, &variables) {
         Ok(rendered) => Ok(Prepared { destinations, rendered }),
