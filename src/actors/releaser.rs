@@ -14,8 +14,8 @@ use super::notifier::digest_key;
 use super::rules::{self, Rules, Times};
 use crate::domain::{Channel, DeliveryState, Document, Instant};
 use crate::policy::{
-    Answer, Cap, DIGEST, Digest, ESCALATION, EXPIRED, NOT_NEEDED, Record, Route, Spent, Step, Verdict,
-    decide_again,
+    Answer, Cap, DIGEST, Digest, ESCALATION, EXPIRED, FREQUENCY_CAP, NOT_NEEDED, Record, Route, Spent, Step,
+    Verdict, decide_again,
 };
 use crate::store::{Contacts, DeferredDelivery, Release, Released, Sibling, StoreError};
 use crate::supervision::SupervisedContext;
@@ -253,6 +253,11 @@ impl Releasing<'_> {
         let granted = verdict.granted.then(|| (one.user_id, category.unwrap_or_default(), one.shadow));
         let verdicts = std::slice::from_ref(&verdict);
         let record = Record { outcome: None, steps: &[], verdicts };
+        // A crowd that waits for room is asked again and again: that it waits on is no news.
+        let waits_on = matches!(verdict.reason, Some(FREQUENCY_CAP | DIGEST))
+            && verdict.state == DeliveryState::Deferred
+            && verdict.reason == one.reason.as_deref();
+        let ledger = (!waits_on).then(|| (one.position, self.rules.ledger(Some(one.user_id), &record)));
         Release {
             state: verdict.state,
             reason: verdict.reason.map(str::to_owned),
@@ -261,7 +266,7 @@ impl Releasing<'_> {
             digest: None,
             told_in: None,
             granted,
-            ledger: (one.position, self.rules.ledger(Some(one.user_id), &record)),
+            ledger,
             id: one.id,
         }
     }

@@ -137,6 +137,7 @@ pub fn decide(question: &Question<'_>, spent: &mut Spent) -> Plan {
             None => judge(question, *channel, &caps, spent),
         })
         .collect();
+    spent.reserve(question.user, &caps, &verdicts);
     let flood_granted = question.route.mandatory
         && !caps.is_empty()
         && flood.is_none()
@@ -160,7 +161,9 @@ pub fn decide(question: &Question<'_>, spent: &mut Spent) -> Plan {
 /// Decides on one delivery that was deferred and is due: the same rules, asked again.
 pub fn decide_again(question: &Question<'_>, channel: Channel, spent: &mut Spent) -> Verdict {
     let caps = if question.route.mandatory { Vec::new() } else { question.caps() };
-    judge(question, channel, &caps, spent)
+    let verdict = judge(question, channel, &caps, spent);
+    spent.reserve(question.user, &caps, std::slice::from_ref(&verdict));
+    verdict
 }
 
 /// Asks right before a send what may have changed since it was decided: contact, expiry, opt-out and quiet
@@ -353,7 +356,12 @@ impl<'q, 'a> Asking<'q, 'a> {
         };
         let objection = match question.route.over_cap {
             OverCap::Suppress => Objection::ended(DeliveryState::Suppressed, FREQUENCY_CAP),
-            OverCap::Defer => self.later(until, FREQUENCY_CAP),
+            OverCap::Defer => {
+                let turn = spent.turn(question.user, counting(), until);
+                // Those before it may not all go: it is too late only where there is no room in time.
+                let in_time = question.expires_at.is_none_or(|expires| turn < expires);
+                self.later(if in_time { turn } else { until }, FREQUENCY_CAP)
+            }
             OverCap::Digest => self.later(until, DIGEST),
         };
         let saw = format!("{}: full until {}", cap.in_words(), until.to_rfc3339());

@@ -180,35 +180,51 @@ fn history(questions: Bind) -> Statement<(BigInt, Moment)> {
     )
 }
 
-/// Writes grants. One that is there already, of a message that was deferred after it, is of now.
+/// Writes grants. One that is there already, of a message that is decided anew, is of now, and as its route
+/// is now.
 pub(super) fn insert_grants(grants: Bind) -> Statement {
     Statement::new(
         "INSERT INTO cap_grants (notification_id, channel, user_id, category, flood, shadow, granted_at)
          SELECT notification_id, channel, user_id, category, flood, shadow, at
          FROM json_to_recordset(?::json) AS r(notification_id text, channel text, user_id bigint, category text,
               flood text, shadow boolean, at timestamptz)
-         ON CONFLICT (notification_id, channel) DO UPDATE SET granted_at = excluded.granted_at",
+         ON CONFLICT (notification_id, channel) DO UPDATE
+             SET granted_at = excluded.granted_at, category = excluded.category, shadow = excluded.shadow",
         "INSERT INTO cap_grants (notification_id, channel, user_id, category, flood, shadow, granted_at)
          SELECT value->>'notification_id', value->>'channel', value->>'user_id', value->>'category',
                 value->>'flood', value->>'shadow', value->>'at'
          FROM json_each(?) WHERE TRUE
-         ON CONFLICT (notification_id, channel) DO UPDATE SET granted_at = excluded.granted_at",
+         ON CONFLICT (notification_id, channel) DO UPDATE
+             SET granted_at = excluded.granted_at, category = excluded.category, shadow = excluded.shadow",
         vec![grants],
     )
 }
 
-/// Takes back the grants of deliveries that are decided anew. What somebody else has released meanwhile
-/// keeps its grant.
+/// Takes back the grants of deliveries that are decided anew, and the flood cap's of notifications of which
+/// nothing was sent. What somebody else has put to work meanwhile keeps its grant.
 fn take_back(deliveries: Bind) -> Statement {
+    const UNSENT: &str = "('deferred', 'suppressed', 'expired', 'shadowed', 'dead')";
     Statement::new(
-        "DELETE FROM cap_grants g USING json_to_recordset(?::json) AS r(notification_id text, channel text)
-         WHERE g.notification_id = r.notification_id AND g.channel = r.channel
-           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
-                         AND d.channel = r.channel AND d.state = 'deferred')",
-        "DELETE FROM cap_grants WHERE (notification_id, channel) IN
-             (SELECT d.notification_id, d.channel FROM json_each(?) AS r JOIN deliveries d
-                ON d.notification_id = r.value->>'notification_id' AND d.channel = r.value->>'channel'
-               AND d.state = 'deferred')",
+        format!(
+            "DELETE FROM cap_grants g USING json_to_recordset(?::json) AS r(notification_id text, channel text)
+             WHERE g.notification_id = r.notification_id AND g.channel = r.channel
+               AND CASE WHEN r.channel = '{ALL_CHANNELS}'
+                   THEN NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
+                                      AND d.state NOT IN {UNSENT})
+                   ELSE EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
+                                  AND d.channel = r.channel AND d.state IN {UNSENT}) END"
+        ),
+        format!(
+            "DELETE FROM cap_grants WHERE (notification_id, channel) IN
+                 (SELECT r.value->>'notification_id', r.value->>'channel' FROM json_each(?) AS r
+                  WHERE CASE WHEN r.value->>'channel' = '{ALL_CHANNELS}'
+                      THEN NOT EXISTS (SELECT 1 FROM deliveries d
+                                       WHERE d.notification_id = r.value->>'notification_id'
+                                         AND d.state NOT IN {UNSENT})
+                      ELSE EXISTS (SELECT 1 FROM deliveries d
+                                   WHERE d.notification_id = r.value->>'notification_id'
+                                     AND d.channel = r.value->>'channel' AND d.state IN {UNSENT}) END)"
+        ),
         vec![deliveries],
     )
 }

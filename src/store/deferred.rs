@@ -79,8 +79,8 @@ pub struct Release {
     pub told_in: Option<DeliveryId>,
     /// Where a cap let it through: the recipient, the category, and whether in shadow mode.
     pub granted: Option<(i64, String, bool)>,
-    /// The event's position, and what the ledger keeps.
-    pub ledger: (i64, LedgerEntry),
+    /// The event's position, and what the ledger keeps; none where it waits on for what it waited for.
+    pub ledger: Option<(i64, LedgerEntry)>,
 }
 
 /// What a batch of releases led to.
@@ -298,7 +298,8 @@ impl Store {
             if !grants.is_empty() {
                 caps::insert_grants(rows(&grants)?).execute(conn).await?;
             }
-            let decisions: Vec<DecisionRow<'_>> = taken.iter().map(|one| decision_row(now, one)).collect();
+            let decisions: Vec<DecisionRow<'_>> =
+                taken.iter().filter_map(|one| decision_row(now, one)).collect();
             if !decisions.is_empty() {
                 insert_decisions(rows(&decisions)?).execute(conn).await?;
             }
@@ -382,14 +383,8 @@ fn grant_row(at: Instant, one: &Release) -> Option<GrantRow<'_>> {
     })
 }
 
-fn decision_row(at: Instant, one: &Release) -> DecisionRow<'_> {
-    let (position, LedgerEntry { user_id, rules, record }) = &one.ledger;
-    DecisionRow {
-        position: *position,
-        at,
-        channel: one.id.channel.as_str(),
-        user_id: *user_id,
-        rules,
-        record,
-    }
+fn decision_row(at: Instant, one: &Release) -> Option<DecisionRow<'_>> {
+    let (position, LedgerEntry { user_id, rules, record }) = one.ledger.as_ref()?;
+    let (channel, user_id) = (one.id.channel.as_str(), *user_id);
+    Some(DecisionRow { position: *position, at, channel, user_id, rules, record })
 }
