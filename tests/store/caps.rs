@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use herald::domain::{Channel, DeliveryId, DeliveryState, Instant, NotificationId, Recipient};
+use herald::domain::{Channel, DeliveryId, DeliveryState, Instant, NotificationId, Recipient, ReplayRequest};
 use herald::policy::{Cap, Usage};
-use herald::store::{CapQuestion, Granted, HandledEvent, LedgerEntry, QueuedEvent, Release, Store};
+use herald::store::{
+    CapQuestion, Granted, HandledEvent, LedgerEntry, NewDelivery, QueuedEvent, Release, ReopenedNotification,
+    Reopening, ReplayStep, Resending, Store,
+};
 
 use crate::support::{Db, delivery, event, notified, on_both};
 
@@ -32,7 +35,7 @@ async fn next(db: &Db, epoch: i64, id: &str) -> QueuedEvent {
 /// A message by SMS of this category, granted or suppressed.
 fn message(event: &QueuedEvent, user: i64, category: &str, shadow: bool, granted: bool) -> HandledEvent {
     let state = if granted { DeliveryState::Pending } else { DeliveryState::Suppressed };
-    let one = herald::store::NewDelivery { granted, ..delivery(Channel::Sms, state) };
+    let one = NewDelivery { granted, ..delivery(Channel::Sms, state) };
     let mut handled = notified(event, user, &[one]);
     handled.notifications[0].category = category.to_owned();
     handled.notifications[0].shadow = shadow;
@@ -224,6 +227,59 @@ on_both! {
         };
         db.store.release(epoch, asked(&ids), vec![question(9, HOUR)], decide).await.unwrap();
         assert_eq!(grants(&db).await, left);
+    }
+
+    async fn what_a_replay_sends_stands_not_in_its_own_way_and_counts_as_it_goes_now(db) {
+        let epoch = known(&db).await;
+        let states = [DeliveryState::Shadowed, DeliveryState::Dead, DeliveryState::Pending];
+        let mut ids = Vec::new();
+        for (n, state) in states.into_iter().enumerate() {
+            let event = next(&db, epoch, &format!("e-{n}")).await;
+            let one = NewDelivery { granted: true, ..delivery(Channel::Sms, state) };
+            let mut made = notified(&event, USER, &[one]);
+            made.notifications[0].shadow = state == DeliveryState::Shadowed;
+            made.notifications[0].flood_granted = true;
+            ids.push(made.notifications[0].id.clone());
+            db.store.handle(epoch, db.store.now().await.unwrap(), vec![made]).await.unwrap();
+        }
+        db.store.create_replay("r-1", &ReplayRequest::default(), "{}".to_owned(), "t").await.unwrap();
+        let replay = db.store.next_replay(epoch).await.unwrap().unwrap();
+        let step = ReplayStep { id: "r-1".to_owned(), from: replay.begins, to: replay.until, finished: true };
+        let asked = ids.iter().map(|id| DeliveryId { notification: id.clone(), channel: Channel::Sms }).collect();
+        let flood = CapQuestion { flood: Some("transaction.completed".to_owned()), shadow: true, ..question(9, HOUR) };
+        let questions = vec![question(9, HOUR), CapQuestion { shadow: true, ..question(9, HOUR) }, flood];
+        let reopened = ids.iter().zip(states).take(2).map(|(id, from)| ReopenedNotification {
+            id: id.clone(),
+            user_id: USER,
+            flood: None,
+            category: "offers".to_owned(),
+            lane: herald::domain::Lane::Normal,
+            template: "generic".to_owned(),
+            expires_at: None,
+            deliveries: vec![Reopening {
+                id: DeliveryId { notification: id.clone(), channel: Channel::Sms },
+                from,
+                state: DeliveryState::Pending,
+                reason: None,
+                not_before: None,
+                digest_key: None,
+                granted: from == DeliveryState::Shadowed,
+            }],
+            ledger: (1, LedgerEntry { user_id: Some(USER), rules: "v".to_owned(), record: "{}".to_owned() }),
+        });
+        let resending = Resending { reopened: reopened.collect(), first: Vec::new() };
+        let decide = move |granted: Granted| {
+            let found: Vec<usize> = granted.grants.iter().map(Vec::len).collect();
+            assert_eq!(found, [1, 1, 1], "that of the one that is on its way");
+            (resending, ())
+        };
+        let done = db.store.resend(epoch, step, asked, questions, decide, |(), _| "{}".to_owned()).await.unwrap();
+        assert_eq!(done.unwrap().reopened, 2);
+        let live = "SELECT notification_id AS v FROM cap_grants WHERE NOT shadow AND flood IS NULL ORDER BY granted_at";
+        assert_eq!(db.column(live).await, [ids[2].to_string(), ids[0].to_string()], "what was a trial counts now");
+        let of_first = format!("SELECT category AS v FROM cap_grants WHERE notification_id = '{}'", ids[0]);
+        assert_eq!(db.one(&of_first).await, "offers");
+        assert!(db.store.reconcile().await.unwrap().is_empty());
     }
 
     async fn what_no_window_reaches_any_more_is_forgotten_when_the_recipient_is_granted_again(db) {
