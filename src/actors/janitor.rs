@@ -10,7 +10,7 @@ use tokio::time::Instant as Tick;
 use super::instance::Instance;
 use super::messages::{EventsStored, RecordOutcome};
 use super::outcome_writer::OutcomeWriter;
-use super::retention::Retention;
+use super::retention::{Retention, forget_past_use};
 use super::sender::{Retries, interrupted};
 use crate::store::StoreError;
 use crate::supervision::SupervisedContext;
@@ -153,6 +153,7 @@ impl Janitor {
                 tracing::warn!(swept, "events were found that no trigger had queued");
             }
             instance.store.forget_expired(REMEMBER_ANSWERS).await?;
+            forget_past_use(&instance).await?;
             instance.store.trim_sandbox(instance.settings.sandbox_keep).await
         };
         ctx.spawn(work.into_actor(self).map(|result, _, _| {

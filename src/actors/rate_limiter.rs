@@ -1,8 +1,9 @@
 //! Remembers which recipients' caps are full, and until when, so that the database is not asked again
 //! before that. Sharded by recipient: one who gets thousands of events slows nobody else's.
 //!
-//! It only ever refuses early. What it does not know is for the stored grants to say: nothing is lost
-//! when it dies, and a cap is exact over any number of instances.
+//! It only ever refuses early, and for a short time: a grant may be taken back, by any instance, and then
+//! there is room before it was said to be. What it does not know is for the stored grants to say: nothing is
+//! lost when it dies, and a cap is exact over any number of instances.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use crate::supervision::SupervisedContext;
 
 /// The most that one shard remembers. At the bound it forgets everything: it is learned again.
 const MOST_REMEMBERED: usize = 10_000;
+/// How long it refuses without the database being asked again.
+const FRESH_FOR: Duration = Duration::from_secs(5);
 /// How long a shard is waited for; after that the database is asked.
 const ANSWERED_WITHIN: Duration = Duration::from_millis(250);
 
@@ -28,15 +31,32 @@ pub(super) struct AskCaps {
     pub(super) now: Instant,
 }
 
-/// These caps are full, each until a time.
+/// These caps were found to be full, each until a time.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct CapsFull(pub(super) Vec<(i64, Cap, Instant)>);
+pub(super) struct CapsFull {
+    /// The recipients, their caps, and when there is room again.
+    pub(super) full: Vec<(i64, Cap, Instant)>,
+    /// When that was found, by the database's clock.
+    pub(super) found: Instant,
+}
 
 /// The actor: one shard.
 #[derive(Default)]
 pub(super) struct RateLimiter {
-    full: HashMap<(i64, Cap), Instant>,
+    full: HashMap<(i64, Cap), Refusal>,
+}
+
+#[derive(Clone, Copy)]
+struct Refusal {
+    until: Instant,
+    found: Instant,
+}
+
+impl Refusal {
+    fn holds(self, now: Instant) -> bool {
+        self.until > now && self.found.plus(FRESH_FOR) > now
+    }
 }
 
 impl Actor for RateLimiter {
@@ -50,8 +70,8 @@ impl Handler<AskCaps> for RateLimiter {
         crate::breakpoint!("rate_limiter");
         let AskCaps { caps, now } = message;
         let known = caps.into_iter().filter_map(|key| {
-            let until = *self.full.get(&key)?;
-            (until > now).then_some((key.0, key.1, until))
+            let refusal = self.full.get(&key).filter(|refusal| refusal.holds(now))?;
+            Some((key.0, key.1, refusal.until))
         });
         MessageResult(known.collect())
     }
@@ -61,10 +81,12 @@ impl Handler<CapsFull> for RateLimiter {
     type Result = ();
 
     fn handle(&mut self, message: CapsFull, _: &mut Self::Context) {
-        if self.full.len() + message.0.len() > MOST_REMEMBERED {
+        let CapsFull { full, found } = message;
+        if self.full.len() + full.len() > MOST_REMEMBERED {
             self.full.clear();
         }
-        self.full.extend(message.0.into_iter().map(|(user, cap, until)| ((user, cap), until)));
+        let refusals = full.into_iter().map(|(user, cap, until)| ((user, cap), Refusal { until, found }));
+        self.full.extend(refusals);
     }
 }
 
@@ -95,8 +117,8 @@ impl RateLimiters {
         answers.into_iter().filter_map(Result::ok).flatten().collect()
     }
 
-    /// Has it remembered what is full.
-    pub(super) fn remember(&self, full: Vec<(i64, Cap, Instant)>) {
+    /// Has it remembered what was found to be full.
+    pub(super) fn remember(&self, full: Vec<(i64, Cap, Instant)>, found: Instant) {
         let mut by_shard: HashMap<usize, Vec<_>> = HashMap::new();
         for one in full {
             if let Some((at, _)) = self.shard(one.0) {
@@ -105,8 +127,25 @@ impl RateLimiters {
         }
         for (at, full) in by_shard {
             if let Some(shard) = self.0.get(at) {
-                shard.do_send(CapsFull(full));
+                shard.do_send(CapsFull { full, found });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_holds_until_there_is_room_and_is_never_old() {
+        let found = Instant::parse("2026-11-25T12:00:00Z").unwrap();
+        let after = |seconds| found.plus(Duration::from_secs(seconds));
+        let soon = Refusal { until: after(2), found };
+        assert!(soon.holds(found) && soon.holds(after(1)) && !soon.holds(after(2)));
+        let late = Refusal { until: after(3_600), found };
+        assert!(late.holds(after(4)) && !late.holds(after(5)), "the database is asked again");
     }
 }

@@ -42,6 +42,24 @@ fn cutoff(now: Instant, days: u32) -> Option<Instant> {
     now.utc().checked_sub_signed(TimeDelta::days(i64::from(days))).map(Instant::from)
 }
 
+/// Deletes rows of the rules that are past their use and go with no event; bounded, so that a backlog of
+/// them goes in several rounds.
+pub(super) async fn forget_past_use(instance: &Instance) -> Result<(), StoreError> {
+    let days = instance.settings.retention_days;
+    let may_delete = days > 0 && !instance.is_held();
+    let before = may_delete.then(|| cutoff(instance.now(), days)).flatten();
+    let gone = instance.store.forget_past_use(before).await?;
+    for (table, rows) in [
+        ("cap_grants", gone.cap_grants),
+        ("replay_grants", gone.replay_grants),
+        ("replays", gone.replays),
+        ("external_sends", gone.external_sends),
+    ] {
+        metrics::counter!("herald_retention_deleted_total", "table" => table).increment(rows as u64);
+    }
+    Ok(())
+}
+
 /// One step, unless this instance is not to delete at the moment.
 async fn step(instance: Arc<Instance>, days: u32, after: i64) -> Result<Option<Forgotten>, StoreError> {
     // While everything is held, such as after a restore, somebody looks at what is there.
@@ -99,6 +117,8 @@ fn count(step: Forgotten) {
         ("deliveries", step.deliveries),
         ("notification_history", step.attempts),
         ("work_items", step.work_items),
+        ("decisions", step.decisions),
+        ("external_sends", step.external_sends),
     ] {
         metrics::counter!("herald_retention_deleted_total", "table" => table).increment(rows as u64);
     }

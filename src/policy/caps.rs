@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Route;
+use super::decide::FREQUENCY_CAP;
+use super::{Route, Verdict};
 use crate::domain::{Channel, Instant, Limit, Preferences};
 
 /// What a cap counts, how many, and in what time. All that is given must fit.
@@ -94,8 +95,6 @@ pub struct Usage {
     pub grants: Vec<Instant>,
     /// Known from an earlier look: full until then.
     pub full_until: Option<Instant>,
-    /// How many of the batch wait for room already.
-    pub waiting: u32,
 }
 
 impl Usage {
@@ -113,12 +112,16 @@ impl Usage {
 /// How much the recipients of a batch have used of their caps. Grants that the batch itself makes are
 /// added, so that they count for what comes after.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Spent(HashMap<(i64, Cap), Usage>);
+pub struct Spent {
+    used: HashMap<(i64, Cap), Usage>,
+    /// When there will be room for those of the batch that wait: nobody else is to wait for the same.
+    reserved: HashMap<(i64, Cap), Vec<Instant>>,
+}
 
 impl Spent {
     /// Notes what was found about one recipient and cap.
     pub fn note(&mut self, user: i64, cap: Cap, usage: Usage) {
-        self.0.insert((user, cap), usage);
+        self.used.insert((user, cap), usage);
     }
 
     /// When there is room for one more in each of these caps, if there is none now, and in which of them
@@ -130,31 +133,48 @@ impl Spent {
         now: Instant,
     ) -> Option<(Instant, &'c Cap)> {
         let full = |cap: &'c Cap| {
-            let usage = self.0.get(&(user, cap.clone()))?;
+            let usage = self.used.get(&(user, cap.clone()))?;
             usage.full_until(cap, now).map(|until| (until, cap))
         };
         caps.into_iter().filter_map(full).max_by_key(|(until, _)| *until)
     }
 
-    /// Lines one more up for room in a full cap, and says how many windows later than the first in line its
-    /// turn comes at the earliest.
-    pub fn line_up(&mut self, user: i64, cap: &Cap) -> u32 {
-        let usage = self.0.entry((user, cap.clone())).or_default();
-        let before = usage.waiting;
-        usage.waiting = before.saturating_add(1);
-        before / cap.limit.max(1)
-    }
-
     /// Counts one more.
     pub fn grant<'c>(&mut self, user: i64, caps: impl IntoIterator<Item = &'c Cap>, at: Instant) {
         for cap in caps {
-            self.0.entry((user, cap.clone())).or_default().grants.insert(0, at);
+            self.used.entry((user, cap.clone())).or_default().grants.insert(0, at);
         }
     }
 
-    /// What is full now, with the time until when: to be remembered.
+    /// When there is room for one that waits, behind those of the batch that wait already. `until` is when
+    /// there is room for the first of them.
+    pub fn turn<'c>(&self, user: i64, caps: impl IntoIterator<Item = &'c Cap>, until: Instant) -> Instant {
+        let turn = |cap: &'c Cap| {
+            let key = (user, cap.clone());
+            let mut taken = self.reserved.get(&key)?.clone();
+            taken.extend(self.used.get(&key).into_iter().flat_map(|usage| &usage.grants));
+            taken.sort_unstable_by(|a, b| b.cmp(a));
+            let last = usize::try_from(cap.limit).unwrap_or(usize::MAX).saturating_sub(1);
+            taken.get(last).map(|at| at.plus(cap.window))
+        };
+        caps.into_iter().filter_map(turn).fold(until, Instant::max)
+    }
+
+    /// Keeps the turns of those that wait for room.
+    pub fn reserve(&mut self, user: i64, caps: &[Cap], verdicts: &[Verdict]) {
+        for verdict in verdicts.iter().filter(|verdict| verdict.reason == Some(FREQUENCY_CAP)) {
+            let Some(at) = verdict.not_before else { continue };
+            for cap in caps.iter().filter(|cap| cap.counts(verdict.channel)) {
+                self.reserved.entry((user, cap.clone())).or_default().push(at);
+            }
+        }
+    }
+
+    /// What was found to be full now, with the time until when: to be remembered. What was only remembered
+    /// is not: it would never be looked at again.
     pub fn full(&self, now: Instant) -> impl Iterator<Item = (i64, &Cap, Instant)> {
-        self.0.iter().filter_map(move |((user, cap), usage)| {
+        let found = self.used.iter().filter(|(_, usage)| usage.full_until.is_none());
+        found.filter_map(move |((user, cap), usage)| {
             usage.full_until(cap, now).map(|until| (*user, cap, until))
         })
     }
@@ -187,14 +207,6 @@ mod tests {
     }
 
     #[test]
-    fn those_that_wait_for_room_line_up() {
-        let (cap, mut spent) = (cap(2, 60), Spent::default());
-        let places: Vec<u32> = (0..5).map(|_| spent.line_up(1, &cap)).collect();
-        assert_eq!(places, [0, 0, 1, 1, 2]);
-        assert_eq!(spent.line_up(2, &cap), 0, "another recipient");
-    }
-
-    #[test]
     fn there_is_room_again_when_the_oldest_that_counts_has_left_the_window() {
         let cap = cap(2, 60);
         let mut spent = Spent::default();
@@ -219,7 +231,73 @@ mod tests {
         assert_eq!(spent.full_until(1, [&hour, &day], at(8_001)), Some((at(86_400), &day)));
     }
 
+    fn waits(until: Instant) -> Verdict {
+        Verdict {
+            channel: Channel::Sms,
+            state: crate::domain::DeliveryState::Deferred,
+            reason: Some(FREQUENCY_CAP),
+            not_before: Some(until),
+            granted: false,
+            steps: Vec::new(),
+        }
+    }
+
+    /// Has one more wait; gives its turn.
+    fn wait(spent: &mut Spent, caps: &[Cap], until: Instant) -> Instant {
+        let turn = spent.turn(7, caps, until);
+        spent.reserve(7, caps, &[waits(turn)]);
+        turn
+    }
+
+    #[test]
+    fn who_waits_behind_others_waits_for_a_turn_of_its_own() {
+        let caps = [cap(2, 60)];
+        let mut spent = Spent::default();
+        spent.grant(7, &caps, at(0));
+        spent.grant(7, &caps, at(10));
+        let turns = [(); 5].map(|()| wait(&mut spent, &caps, at(60)));
+        assert_eq!(turns, [60, 70, 120, 130, 180].map(at));
+        // Who waits takes no room from who may go now, and others wait for nothing of it.
+        assert_eq!(spent.full_until(7, &caps, at(60)), None);
+        assert_eq!(spent.turn(8, &caps, at(60)), at(60));
+        // Where only the end is known, as many as there is room for wait for it.
+        let mut known = Spent::default();
+        known.note(7, caps[0].clone(), Usage { grants: Vec::new(), full_until: Some(at(60)) });
+        let turns = [(); 5].map(|()| wait(&mut known, &caps, at(60)));
+        assert_eq!(turns, [60, 60, 120, 120, 180].map(at));
+        assert_eq!(known.full(at(0)).count(), 0, "it is remembered as it was found, and not anew");
+        assert_eq!(spent.full(at(20)).count(), 1);
+    }
+
     proptest! {
+        /// Turns are when each would go that asked again and again, in the order of asking.
+        #[test]
+        fn turns_are_what_asking_again_would_give(
+            limits in prop::collection::vec((1_u32..5, 1_u64..100), 1..4),
+            granted in prop::collection::vec(0_u64..100, 0..10),
+            waiting in 1_usize..20,
+        ) {
+            let caps: Vec<Cap> = limits.into_iter().map(|(limit, seconds)| cap(limit, seconds)).collect();
+            let mut spent = Spent::default();
+            let mut granted = granted;
+            granted.sort_unstable();
+            granted.iter().for_each(|second| spent.grant(7, &caps, at(*second)));
+            let mut asking = spent.clone();
+            let mut now = at(100);
+            for _ in 0..waiting {
+                // The plain way: whoever is next asks until there is room, and goes.
+                let mut turn = now;
+                while let Some((until, _)) = asking.full_until(7, &caps, turn) {
+                    turn = until;
+                }
+                asking.grant(7, &caps, turn);
+                let until = spent.full_until(7, &caps, at(100)).map_or(at(100), |(until, _)| until);
+                let told = wait(&mut spent, &caps, until);
+                prop_assert_eq!(told, turn);
+                now = turn;
+            }
+        }
+
         /// The plain meaning: whoever asks again and again gets at most `limit` in any window, and is
         /// refused only where the window holds that many.
         #[test]

@@ -139,6 +139,7 @@ pub fn decide(question: &Question<'_>, spent: &mut Spent) -> Plan {
             None => judge(question, *channel, &caps, spent),
         })
         .collect();
+    spent.reserve(question.user, &caps, &verdicts);
     for escalation in &question.route.escalate {
         let one_goes = verdicts.iter().any(|verdict| verdict.state.is_open());
         let verdict = match &flood {
@@ -147,6 +148,7 @@ pub fn decide(question: &Question<'_>, spent: &mut Spent) -> Plan {
             None if !one_goes => judge(question, escalation.channel, &caps, spent),
             None => wait_for_others(question, escalation.channel, question.stored_at.plus(escalation.after)),
         };
+        spent.reserve(question.user, &caps, std::slice::from_ref(&verdict));
         verdicts.push(verdict);
     }
     let flood_granted = question.route.mandatory
@@ -162,7 +164,9 @@ pub fn decide(question: &Question<'_>, spent: &mut Spent) -> Plan {
 /// Decides on one delivery that was deferred and is due: the same rules, asked again.
 pub fn decide_again(question: &Question<'_>, channel: Channel, spent: &mut Spent) -> Verdict {
     let caps = if question.route.mandatory { Vec::new() } else { question.caps() };
-    judge(question, channel, &caps, spent)
+    let verdict = judge(question, channel, &caps, spent);
+    spent.reserve(question.user, &caps, std::slice::from_ref(&verdict));
+    verdict
 }
 
 /// Asks right before a send what may have changed since it was decided: contact, expiry, opt-out and quiet
@@ -340,7 +344,7 @@ impl<'q, 'a> Asking<'q, 'a> {
         Some(objection)
     }
 
-    fn caps(&mut self, caps: &[Cap], spent: &mut Spent) -> Option<Objection> {
+    fn caps(&mut self, caps: &[Cap], spent: &Spent) -> Option<Objection> {
         let question = self.question;
         if question.route.mandatory {
             self.pass("frequency_cap", "the type is mandatory");
@@ -348,7 +352,7 @@ impl<'q, 'a> Asking<'q, 'a> {
         }
         let counting = || caps.iter().filter(|cap| cap.counts(self.channel));
         counting().next()?;
-        let Some((mut until, cap)) = spent.full_until(question.user, counting(), question.now) else {
+        let Some((until, cap)) = spent.full_until(question.user, counting(), question.now) else {
             let saw = counting().map(Cap::in_words).collect::<Vec<_>>().join(", ");
             self.pass("frequency_cap", format!("room in {saw}"));
             return None;
@@ -357,10 +361,10 @@ impl<'q, 'a> Asking<'q, 'a> {
         let objection = match question.route.over_cap {
             OverCap::Suppress => Objection::ended(DeliveryState::Suppressed, FREQUENCY_CAP),
             OverCap::Defer => {
-                // Not all at once when there is room for a few: each when its turn can come.
-                let windows = spent.line_up(question.user, cap);
-                until = until.plus(cap.window.saturating_mul(windows));
-                self.later(until, FREQUENCY_CAP)
+                let turn = spent.turn(question.user, counting(), until);
+                // Those before it may not all go: it is too late only where there is no room in time.
+                let in_time = question.expires_at.is_none_or(|expires| turn < expires);
+                self.later(if in_time { turn } else { until }, FREQUENCY_CAP)
             }
             OverCap::Digest => self.later(until, DIGEST),
         };

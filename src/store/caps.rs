@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::types::Moment;
 use super::{Bind, Statement, StoreError, rows};
-use crate::domain::{Channel, DeliveryState, Instant, NotificationId, Preferences};
+use crate::domain::{Channel, Instant, NotificationId, Preferences};
 
 /// What is asked about one recipient: the grants that one cap counts, within its window.
 #[derive(Debug, Clone, Serialize)]
@@ -83,15 +83,13 @@ where
     read(conn, questions).await
 }
 
-/// The same, where the grants of `deliveries` that stand in one of these states do not count: they are
-/// decided anew, and a message does not stand in its own way. `users` are locked beside those of the
-/// questions.
+/// The same, where the grants of `deliveries` do not count: they are decided anew, and a message does not
+/// stand in its own way. `users` are locked beside those of the questions.
 pub(super) async fn look_but_for<C>(
     conn: &mut C,
     users: impl Iterator<Item = i64>,
     questions: &[CapQuestion],
     deliveries: Bind,
-    states: &[DeliveryState],
 ) -> Result<Granted, StoreError>
 where
     C: AsyncConnection,
@@ -101,7 +99,7 @@ where
     Statement<(BigInt, Moment)>: LoadQuery<'static, C, (i64, Instant)>,
 {
     lock_recipients(conn, users.chain(questions.iter().map(|question| question.user_id))).await?;
-    take_back(deliveries, states).execute(conn).await?;
+    take_back(deliveries).execute(conn).await?;
     read(conn, questions).await
 }
 
@@ -183,46 +181,50 @@ fn history(questions: Bind) -> Statement<(BigInt, Moment)> {
     )
 }
 
-/// Writes grants. One that is there already, of a message that was deferred after it, is of now.
+/// Writes grants. One that is there already, of a message that is decided anew, is of now, and as its route
+/// is now.
 pub(super) fn insert_grants(grants: Bind) -> Statement {
     Statement::new(
         "INSERT INTO cap_grants (notification_id, channel, user_id, category, flood, shadow, granted_at)
          SELECT notification_id, channel, user_id, category, flood, shadow, at
          FROM json_to_recordset(?::json) AS r(notification_id text, channel text, user_id bigint, category text,
               flood text, shadow boolean, at timestamptz)
-         ON CONFLICT (notification_id, channel) DO UPDATE SET granted_at = excluded.granted_at",
+         ON CONFLICT (notification_id, channel) DO UPDATE
+             SET granted_at = excluded.granted_at, category = excluded.category, shadow = excluded.shadow",
         "INSERT INTO cap_grants (notification_id, channel, user_id, category, flood, shadow, granted_at)
          SELECT value->>'notification_id', value->>'channel', value->>'user_id', value->>'category',
                 value->>'flood', value->>'shadow', value->>'at'
          FROM json_each(?) WHERE TRUE
-         ON CONFLICT (notification_id, channel) DO UPDATE SET granted_at = excluded.granted_at",
+         ON CONFLICT (notification_id, channel) DO UPDATE
+             SET granted_at = excluded.granted_at, category = excluded.category, shadow = excluded.shadow",
         vec![grants],
     )
 }
 
-/// Takes back the grants of deliveries that are decided anew, and of whole notifications of which no
-/// delivery stands in another state. What somebody else has released meanwhile keeps its grant.
-fn take_back(deliveries: Bind, states: &[DeliveryState]) -> Statement {
-    let states: Vec<String> = states.iter().map(|state| format!("'{state}'")).collect();
-    let states = states.join(", ");
-    let stands = format!(
-        "CASE WHEN r.channel = '{ALL_CHANNELS}'
-              THEN NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
-                                 AND d.state NOT IN ({states}))
-              ELSE EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
-                             AND d.channel = r.channel AND d.state IN ({states})) END"
-    );
+/// Takes back the grants of deliveries that are decided anew, and the flood cap's of notifications of which
+/// nothing was sent. What somebody else has put to work meanwhile keeps its grant.
+fn take_back(deliveries: Bind) -> Statement {
+    const UNSENT: &str = "('deferred', 'suppressed', 'expired', 'shadowed', 'dead')";
     Statement::new(
         format!(
             "DELETE FROM cap_grants g USING json_to_recordset(?::json) AS r(notification_id text, channel text)
-             WHERE g.notification_id = r.notification_id AND g.channel = r.channel AND {stands}"
+             WHERE g.notification_id = r.notification_id AND g.channel = r.channel
+               AND CASE WHEN r.channel = '{ALL_CHANNELS}'
+                   THEN NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
+                                      AND d.state NOT IN {UNSENT})
+                   ELSE EXISTS (SELECT 1 FROM deliveries d WHERE d.notification_id = r.notification_id
+                                  AND d.channel = r.channel AND d.state IN {UNSENT}) END"
         ),
         format!(
             "DELETE FROM cap_grants WHERE (notification_id, channel) IN
-                 (SELECT notification_id, channel FROM
-                     (SELECT value->>'notification_id' AS notification_id, value->>'channel' AS channel
-                      FROM json_each(?)) AS r
-                  WHERE {stands})"
+                 (SELECT r.value->>'notification_id', r.value->>'channel' FROM json_each(?) AS r
+                  WHERE CASE WHEN r.value->>'channel' = '{ALL_CHANNELS}'
+                      THEN NOT EXISTS (SELECT 1 FROM deliveries d
+                                       WHERE d.notification_id = r.value->>'notification_id'
+                                         AND d.state NOT IN {UNSENT})
+                      ELSE EXISTS (SELECT 1 FROM deliveries d
+                                   WHERE d.notification_id = r.value->>'notification_id'
+                                     AND d.channel = r.value->>'channel' AND d.state IN {UNSENT}) END)"
         ),
         vec![deliveries],
     )

@@ -1,68 +1,20 @@
 //! Deliveries that policy deferred: when they are due they are decided anew, not just sent.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
-use diesel::sql_types::{BigInt, Nullable, Text};
+use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 use serde::Serialize;
 
 use super::append::EventRow;
 use super::caps::{self, CapQuestion, GrantRow, Granted, OwnRow};
 use super::decisions::{DecisionRow, LedgerEntry, insert_decisions};
+use super::due::{DeferredDelivery, StandingTuple, standing, still_deferred};
 use super::record::{ended_events, insert_closed};
 use super::shift::{Ended, apply, lock};
 use super::stats::Changes;
-use super::types::Moment;
-use super::{Bind, Statement, Store, StoreError, rows, transaction, word};
-use crate::domain::{Channel, Counts, DeliveryId, DeliveryState, Instant, Lane, NewEvent, NotificationId};
-
-/// Another delivery of the same notification.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sibling {
-    /// Its channel.
-    pub channel: Channel,
-    /// Where it stands.
-    pub state: DeliveryState,
-    /// For `deferred`: until when.
-    pub not_before: Option<Instant>,
-}
-
-/// A deferred delivery that is due, with all that a decision needs but the recipient.
-#[derive(Debug, Clone)]
-pub struct DeferredDelivery {
-    /// The delivery.
-    pub id: DeliveryId,
-    /// Why it was deferred.
-    pub reason: Option<String>,
-    /// Until when.
-    pub not_before: Option<Instant>,
-    /// What it tells of others, beside itself: JSON.
-    pub digest: Option<String>,
-    /// What it shares with those that it may be told with.
-    pub digest_key: Option<String>,
-    /// The lane.
-    pub lane: Lane,
-    /// The event's place in the order of storing.
-    pub position: i64,
-    /// The event's type.
-    pub event_type: String,
-    /// When it was stored.
-    pub stored_at: Instant,
-    /// After this it is of no use.
-    pub expires_at: Option<Instant>,
-    /// The event's payload, JSON text.
-    pub payload: String,
-    /// The recipient's id.
-    pub user_id: i64,
-    /// Traces the work across systems.
-    pub correlation_id: Option<String>,
-    /// The zone when the notification was made.
-    pub time_zone: Option<String>,
-    /// Whether its route was in shadow mode.
-    pub shadow: bool,
-    /// The other deliveries of its notification; known where it is released.
-    pub siblings: Vec<Sibling>,
-}
+use super::{Bind, Statement, Store, StoreError, rows, transaction};
+use crate::domain::{Channel, Counts, DeliveryId, DeliveryState, Instant, NewEvent, NotificationId};
 
 /// What becomes of a deferred delivery.
 #[derive(Debug, Clone)]
@@ -83,7 +35,7 @@ pub struct Release {
     pub told_in: Option<DeliveryId>,
     /// Where a cap let it through: the recipient, the category, and whether in shadow mode.
     pub granted: Option<(i64, String, bool)>,
-    /// The event's position, and what the ledger keeps, if there is anything new.
+    /// The event's position, and what the ledger keeps; none where it waits on for what it waited for.
     pub ledger: Option<(i64, LedgerEntry)>,
 }
 
@@ -98,100 +50,6 @@ pub struct Released {
     pub ended: Vec<Ended>,
     /// The events that were stored about those, to be published.
     pub events: Vec<NewEvent>,
-}
-
-/// The most deliveries that are told together with those that are due.
-const MOST_TOGETHER: i64 = 1_000;
-
-type DueSql = (
-    Text,
-    Text,
-    Nullable<Text>,
-    Nullable<Moment>,
-    Nullable<Text>,
-    Nullable<Text>,
-    BigInt,
-    BigInt,
-    Text,
-    Moment,
-    Nullable<Moment>,
-    Text,
-    BigInt,
-    Nullable<Text>,
-    Nullable<Text>,
-    BigInt,
-);
-type DueTuple = (
-    String,
-    String,
-    Option<String>,
-    Option<Instant>,
-    Option<String>,
-    Option<String>,
-    i64,
-    i64,
-    String,
-    Instant,
-    Option<Instant>,
-    String,
-    i64,
-    Option<String>,
-    Option<String>,
-    i64,
-);
-
-/// Those that are due, and those that wait to be told with one of them.
-fn due(limit: i64) -> Statement<DueSql> {
-    let columns = "notification_id, channel, reason, not_before, digest, digest_key, lane";
-    let text = |now, cast, lateral: &str, payload, shadow| {
-        format!(
-            "WITH due AS (
-                 SELECT {columns} FROM deliveries
-                 WHERE state = 'deferred' AND next_attempt_at <= {now}
-                 ORDER BY next_attempt_at, notification_id LIMIT ?),
-             together AS (
-                 SELECT {columns} FROM deliveries
-                 WHERE state = 'deferred' AND digest_key IS NOT NULL
-                   AND digest_key IN (SELECT digest_key FROM due WHERE digest_key IS NOT NULL)
-                 ORDER BY notification_id LIMIT {MOST_TOGETHER}),
-             wanted AS (SELECT * FROM due UNION SELECT * FROM together)
-             SELECT w.notification_id, w.channel, w.reason, w.not_before, w.digest, w.digest_key, w.lane{cast},
-                    e.position, e.type, e.created_at, n.expires_at, {payload}, n.user_id, n.correlation_id, n.time_zone, {shadow}
-             FROM wanted w {lateral}
-             ORDER BY w.notification_id, w.channel"
-        )
-    };
-    Statement::new(
-        text(
-            "statement_timestamp()",
-            "::bigint",
-            "CROSS JOIN LATERAL (SELECT * FROM notifications WHERE id = w.notification_id LIMIT 1) n
-             CROSS JOIN LATERAL (SELECT * FROM domain_events WHERE id = n.event_id LIMIT 1) e",
-            "e.payload::text",
-            "n.shadow::int::bigint",
-        ),
-        text(
-            "strftime('%Y-%m-%dT%H:%M:%f000Z', 'now')",
-            "",
-            "JOIN notifications n ON n.id = w.notification_id JOIN domain_events e ON e.id = n.event_id",
-            "e.payload",
-            "n.shadow",
-        ),
-        vec![Bind::BigInt(limit)],
-    )
-}
-
-type StandingTuple = (String, String, String, Option<Instant>);
-
-/// Where all deliveries of these notifications stand.
-fn standing(ids: Bind) -> Statement<(Text, Text, Text, Nullable<Moment>)> {
-    Statement::new(
-        "SELECT notification_id, channel, state, not_before FROM deliveries
-         WHERE notification_id = ANY(ARRAY(SELECT json_array_elements_text(?::json)))",
-        "SELECT notification_id, channel, state, not_before FROM deliveries
-         WHERE notification_id IN (SELECT value FROM json_each(?))",
-        vec![ids],
-    )
 }
 
 #[derive(Serialize)]
@@ -232,31 +90,6 @@ fn release(releases: Bind) -> Statement<(Text, Text)> {
 }
 
 impl Store {
-    /// Up to `limit` deferred deliveries that are due, and those that wait to be told with one of them, in
-    /// the order in which their events were stored.
-    ///
-    /// # Errors
-    ///
-    /// Transient ones only.
-    pub async fn deferred_due(&self, limit: i64) -> Result<Vec<DeferredDelivery>, StoreError> {
-        let found: Vec<DueTuple> = self.read(due(limit)).await?;
-        found.into_iter().map(deferred).collect()
-    }
-
-    /// When the next deferred delivery is due.
-    ///
-    /// # Errors
-    ///
-    /// Transient ones only.
-    pub async fn next_deferred(&self) -> Result<Option<Instant>, StoreError> {
-        let statement = Statement::<(Moment,)>::same(
-            "SELECT next_attempt_at FROM deliveries WHERE state = 'deferred' ORDER BY next_attempt_at LIMIT 1",
-            vec![],
-        );
-        let found: Vec<(Instant,)> = self.read(statement).await?;
-        Ok(found.into_iter().next().map(|row| row.0))
-    }
-
     /// Writes what becomes of deferred deliveries, all or none. `decide` is given what the recipients that
     /// `questions` are about were granted, but for these deliveries themselves, under a lock that keeps others
     /// from granting them more; and those of `due` that are still deferred, with the other deliveries of their
@@ -280,8 +113,7 @@ impl Store {
                 .collect();
             let own = rows(&own)?;
             let users = due.iter().map(|one| one.user_id);
-            let deferred = [DeliveryState::Deferred];
-            let granted = caps::look_but_for(conn, users, &questions, own, &deferred).await?;
+            let granted = caps::look_but_for(conn, users, &questions, own).await?;
             let now = granted.now;
             let ids: Vec<NotificationId> = due.iter().map(|one| one.id.notification.clone()).collect();
             let ids: Vec<&NotificationId> = ids.iter().collect();
@@ -329,66 +161,6 @@ impl Store {
     }
 }
 
-/// Those that are still deferred, with the other deliveries of their notifications.
-fn still_deferred(
-    due: Vec<DeferredDelivery>,
-    standing: Vec<StandingTuple>,
-) -> Result<Vec<DeferredDelivery>, StoreError> {
-    let mut by_notification: HashMap<String, Vec<Sibling>> = HashMap::new();
-    for (id, channel, state, not_before) in standing {
-        let sibling = Sibling { channel: word(&channel)?, state: word(&state)?, not_before };
-        by_notification.entry(id).or_default().push(sibling);
-    }
-    let still = |mut one: DeferredDelivery| {
-        let all = by_notification.get(&one.id.notification.0)?;
-        let (own, others): (Vec<Sibling>, Vec<Sibling>) =
-            all.iter().cloned().partition(|sibling| sibling.channel == one.id.channel);
-        one.siblings = others;
-        own.iter().any(|own| own.state == DeliveryState::Deferred).then_some(one)
-    };
-    Ok(due.into_iter().filter_map(still).collect())
-}
-
-fn deferred(row: DueTuple) -> Result<DeferredDelivery, StoreError> {
-    let (
-        id,
-        channel,
-        reason,
-        not_before,
-        digest,
-        digest_key,
-        lane,
-        position,
-        event_type,
-        stored_at,
-        expires_at,
-        payload,
-        user_id,
-        correlation_id,
-        time_zone,
-        shadow,
-    ) = row;
-    let channel: Channel = word(&channel)?;
-    Ok(DeferredDelivery {
-        id: DeliveryId { notification: NotificationId(id), channel },
-        reason,
-        not_before,
-        digest,
-        digest_key,
-        lane: Lane::from_rank(lane),
-        position,
-        event_type,
-        stored_at,
-        expires_at,
-        payload,
-        user_id,
-        correlation_id,
-        time_zone,
-        shadow: shadow != 0,
-        siblings: Vec::new(),
-    })
-}
-
 fn release_row(at: Instant, one: &Release) -> ReleaseRow<'_> {
     ReleaseRow {
         notification_id: &one.id.notification,
@@ -417,6 +189,6 @@ fn grant_row(at: Instant, one: &Release) -> Option<GrantRow<'_>> {
 
 fn decision_row(at: Instant, one: &Release) -> Option<DecisionRow<'_>> {
     let (position, LedgerEntry { user_id, rules, record }) = one.ledger.as_ref()?;
-    let (position, user_id) = (*position, *user_id);
-    Some(DecisionRow { position, at, channel: one.id.channel.as_str(), user_id, rules, record })
+    let (channel, user_id) = (one.id.channel.as_str(), *user_id);
+    Some(DecisionRow { position: *position, at, channel, user_id, rules, record })
 }

@@ -215,14 +215,15 @@ impl Store {
         .await
     }
 
-    /// Up to `limit` events for which all conditions hold, in the order of storing.
+    /// Up to `limit` events for which all conditions hold, in this order.
     pub(super) async fn events_behind(
         &self,
         conditions: Conditions,
+        order: &str,
         limit: i64,
     ) -> Result<Vec<EventRecord>, StoreError> {
         let text = |columns| {
-            format!("SELECT {columns} FROM domain_events e WHERE {{where}} ORDER BY e.position LIMIT ?")
+            format!("SELECT {columns} FROM domain_events e WHERE {{where}} ORDER BY {order} LIMIT ?")
         };
         let limit = [Bind::BigInt(limit)];
         self.load_events(conditions.statement(&text(COLUMNS[0]), &text(COLUMNS[1]), limit)).await

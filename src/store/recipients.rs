@@ -205,6 +205,8 @@ impl Store {
             let _: Vec<(i64,)> = super::caps::lock_users(rows(&[id])?).load(conn).await?;
             forget_names(id).execute(conn).await?;
             forget_messages(id).execute(conn).await?;
+            // What waits for their quiet hours or a cap has nobody to go to: it ends now.
+            super::hurry::due_at_once(rows(&[id])?).execute(conn).await?;
             let user = Statement::<()>::same("DELETE FROM users WHERE id = ?", vec![Bind::BigInt(id)]);
             Ok(user.execute(conn).await? > 0)
         })

@@ -39,25 +39,26 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<EventRecord>, StoreError> {
         let mut conditions = Conditions::new();
-        conditions.same("e.position > ? AND e.position <= ?", [Bind::BigInt(after), Bind::BigInt(until)]);
-        // Herald's own, about the ends of notifications: no route may name them.
-        conditions.same("e.type NOT LIKE 'notification.%'", []);
         conditions.moment("e.created_at >=", filter.from);
         conditions.moment("e.created_at <", filter.to);
         conditions.text("e.aggregate_id", filter.aggregate.clone());
-        let mut found = match filter.types.as_slice() {
-            [] => self.events_behind(conditions, limit).await?,
-            types => {
-                let mut found = Vec::new();
-                // Each type has its place in the index.
-                for kind in types {
-                    let mut conditions = conditions.clone();
-                    conditions.text("e.type", Some(kind.clone()));
-                    found.extend(self.events_behind(conditions, limit).await?);
-                }
-                found
-            }
-        };
+        let mut found = Vec::new();
+        // Herald's own are about the ends of notifications: no route may name them.
+        for kind in filter.types.iter().filter(|kind| !kind.starts_with("notification.")) {
+            let mut conditions = conditions.clone();
+            // Each type has its place in an index, and pairs can be found in no other: a rare type is not
+            // looked for among all events.
+            let bounds = [(kind, after), (kind, until)];
+            let binds =
+                bounds.into_iter().flat_map(|(kind, at)| [Bind::Text(kind.clone()), Bind::BigInt(at)]);
+            conditions.same("(e.type, e.position) > (?, ?) AND (e.type, e.position) <= (?, ?)", binds);
+            found.extend(self.events_behind(conditions, "e.type, e.position", limit).await?);
+        }
+        if filter.types.is_empty() {
+            conditions.same("e.position > ? AND e.position <= ?", [Bind::BigInt(after), Bind::BigInt(until)]);
+            conditions.same("e.type NOT LIKE 'notification.%'", []);
+            found = self.events_behind(conditions, "e.position", limit).await?;
+        }
         found.sort_unstable_by_key(|event| event.position);
         found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(found)

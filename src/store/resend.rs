@@ -78,15 +78,6 @@ pub struct ResentDeliveries {
     pub first: usize,
 }
 
-/// Where a delivery stands that never came to its recipient: its grant is given anew.
-const NEVER_SENT: [DeliveryState; 5] = [
-    DeliveryState::Deferred,
-    DeliveryState::Suppressed,
-    DeliveryState::Expired,
-    DeliveryState::Shadowed,
-    DeliveryState::Dead,
-];
-
 #[derive(Serialize)]
 struct ReopenRow<'a> {
     notification_id: &'a NotificationId,
@@ -142,7 +133,7 @@ impl Store {
                 .map(|notification_id| OwnRow { notification_id, channel: ALL_CHANNELS });
             let own: Vec<OwnRow<'_>> = own.chain(whole).collect();
             let nobody = std::iter::empty();
-            let granted = caps::look_but_for(conn, nobody, &questions, rows(&own)?, &NEVER_SENT).await?;
+            let granted = caps::look_but_for(conn, nobody, &questions, rows(&own)?).await?;
             let at = granted.now;
             let (resending, rest) = decide(granted);
 

@@ -30,6 +30,10 @@ pub struct Forgotten {
     pub attempts: usize,
     /// Work items.
     pub work_items: usize,
+    /// Entries of the ledger.
+    pub decisions: usize,
+    /// What another system reported.
+    pub external_sends: usize,
     /// Events that were left because something of them is still open.
     pub left_open: usize,
     /// Events that were left because of a dead letter that nobody has dealt with.
@@ -45,6 +49,8 @@ impl std::ops::AddAssign for Forgotten {
         self.deliveries += step.deliveries;
         self.attempts += step.attempts;
         self.work_items += step.work_items;
+        self.decisions += step.decisions;
+        self.external_sends += step.external_sends;
         self.left_open += step.left_open;
         self.left_dead += step.left_dead;
         self.next = step.next;
@@ -54,7 +60,7 @@ impl std::ops::AddAssign for Forgotten {
 impl Store {
     /// One step: looks at the next events stored after the position `after`, and deletes those that
     /// were stored before `before` and are over, with their notifications, deliveries, attempts, work
-    /// items and failures. Left are events of which anything is open, or a dead letter that nobody has
+    /// items, failures, ledger, and what another system reported of them. Left are events of which anything is open, or a dead letter that nobody has
     /// retried with success or discarded; and the statistics.
     ///
     /// None where this is another instance's task.
@@ -95,6 +101,8 @@ impl Store {
                 .filter(|told| !reopened.contains(&told.1.as_str()))
                 .map(|told| told.0.as_str())
                 .collect();
+            let positions: Vec<i64> =
+                seen.iter().filter(|event| over.contains(&event.1.as_str())).map(|event| event.0).collect();
             let (events, told) = (rows(&over)?, rows(&told)?);
             step.attempts =
                 delete("notification_history", "notification_id", told.clone()).execute(conn).await?;
@@ -102,6 +110,8 @@ impl Store {
             step.notifications = delete("notifications", "id", told).execute(conn).await?;
             step.work_items = delete("work_items", "event_id", events.clone()).execute(conn).await?;
             delete("event_failures", "event_id", events.clone()).execute(conn).await?;
+            step.external_sends = delete("external_sends", "event_id", events.clone()).execute(conn).await?;
+            step.decisions = delete_decisions(rows(&positions)?).execute(conn).await?;
             step.events = delete("domain_events", "id", events).execute(conn).await?;
             Ok(Some(step))
         })
@@ -157,5 +167,14 @@ fn delete(table: &str, column: &str, ids: Bind) -> Statement {
         format!("DELETE FROM {table} WHERE {column} = ANY(ARRAY(SELECT json_array_elements_text(?::json)))"),
         format!("DELETE FROM {table} WHERE {column} IN (SELECT value FROM json_each(?))"),
         vec![ids],
+    )
+}
+
+fn delete_decisions(positions: Bind) -> Statement {
+    Statement::new(
+        "DELETE FROM decisions
+         WHERE position = ANY(ARRAY(SELECT value::bigint FROM json_array_elements_text(?::json)))",
+        "DELETE FROM decisions WHERE position IN (SELECT value FROM json_each(?))",
+        vec![positions],
     )
 }

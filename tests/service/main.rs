@@ -20,6 +20,7 @@ mod packaging;
 mod panics;
 #[path = "../peers/mod.rs"]
 mod peers;
+mod policy;
 mod providers;
 mod redis;
 mod replay;

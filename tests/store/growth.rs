@@ -8,15 +8,15 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use herald::domain::{Channel, DeliveryState, EventOutcome, Instant, NotificationStatus};
-use herald::store::{DeadLetterFilter, EventFilter, Location, NotificationFilter, Store};
+use herald::domain::{Channel, DeliveryState, EventOutcome, Instant, NotificationStatus, ReplayFilter};
+use herald::store::{DeadLetterFilter, EventFilter, Location, NotificationFilter, SendFilter, Store};
 use serde_json::Value;
 
 use crate::plans::round;
 use crate::support::{Db, pg_column, stranger};
 
 /// The tables that grow with the bank's history.
-const GROWING: [&str; 9] = [
+const GROWING: [&str; 13] = [
     "domain_events",
     "event_failures",
     "notifications",
@@ -26,6 +26,10 @@ const GROWING: [&str; 9] = [
     "users",
     "devices",
     "accounts",
+    "cap_grants",
+    "decisions",
+    "replay_grants",
+    "external_sends",
 ];
 
 /// More rows than this, read to answer one statement, are as bad as the whole table. A search looks at
@@ -254,6 +258,26 @@ async fn lists(store: &Store) -> Vec<(String, String)> {
             }
         }
     }
+    let compared = [
+        ("sends compared", SendFilter::default()),
+        ("sends compared of a type", SendFilter { kind: Some("user.login".into()), ..Default::default() }),
+        ("sends that differ", SendFilter { differ: true, from: Some(ago(1)), ..Default::default() }),
+    ];
+    for (name, filter) in compared {
+        for _ in 0..RUNS {
+            if let Err(error) = store.compare_sends(filter.clone(), None, 51).await {
+                slow.push((name.to_owned(), error.to_string()));
+            }
+        }
+        store.compare_totals(&filter).await.unwrap();
+    }
+    let rare = ReplayFilter { types: vec!["account.frozen".into(), "no.such".into()], ..Default::default() };
+    let of_aggregate = ReplayFilter { aggregate: Some("ACC-77".into()), ..Default::default() };
+    for filter in [ReplayFilter::default(), rare, of_aggregate] {
+        for _ in 0..RUNS {
+            store.replay_events(&filter, 0, i64::MAX, 500).await.unwrap();
+        }
+    }
     for days in [1, 30] {
         for _ in 0..RUNS {
             store.totals(ago(days)).await.unwrap();
@@ -261,6 +285,7 @@ async fn lists(store: &Store) -> Vec<(String, String)> {
     }
     for _ in 0..RUNS {
         store.count_dead_letters(1_000).await.unwrap();
+        store.sends_of_unknown_events(100).await.unwrap();
         store.known_events(vec!["evt-000000000077".into(), "x".into()]).await.unwrap();
     }
     slow

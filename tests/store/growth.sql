@@ -72,6 +72,13 @@ INSERT INTO work_items (event_id, concern, position, state)
 SELECT 'evt-' || lpad(n::text, 12, '0'), 'sync', n, 'done' FROM generate_series(1, size() / 10) n;
 INSERT INTO event_failures (event_id, position, reason, discarded_at)
 SELECT 'evt-' || lpad(n::text, 12, '0'), n, 'x', CASE WHEN n % 10 > 0 THEN now() END FROM generate_series(1, size() / 10000) n;
+INSERT INTO cap_grants (notification_id, channel, user_id, category, shadow, granted_at)
+SELECT notification_of(n), 'sms', n % 200000, 'general', FALSE, at(n)
+FROM generate_series(size() * 11 / 12, size()) n;
+INSERT INTO decisions (position, decided_at, channel, user_id, rules, record)
+SELECT n, at(n), '*', n % 200000, 'v', '{}' FROM generate_series(1, size()) n;
+INSERT INTO external_sends (event_id, channel, sent, reported_at)
+SELECT 'evt-' || lpad(n::text, 12, '0'), 'sms', TRUE, at(n) FROM generate_series(size() * 9 / 10, size()) n;
 INSERT INTO users (id, name, email) SELECT n, 'Customer ' || n, n || '@mail.example' FROM generate_series(0, size() / 50) n;
 INSERT INTO devices (id, user_id, token, platform) SELECT 'dev-' || n, n, 't', 'web' FROM generate_series(0, size() / 50) n;
 INSERT INTO accounts (number, user_id) SELECT 'ACC-' || n, n % 200000 FROM generate_series(0, size() / 35) n;

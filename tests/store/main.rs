@@ -10,8 +10,10 @@
 mod support;
 
 mod append;
+mod caps;
 mod claim;
 mod cost;
+mod deferred;
 mod growth;
 mod handle;
 mod instances;
@@ -19,6 +21,7 @@ mod migrate;
 mod outage;
 mod people;
 mod plans;
+mod policy_round;
 mod queue;
 mod reads;
 mod record;

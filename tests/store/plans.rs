@@ -8,13 +8,14 @@ use herald::store::{
     Attempted, Claim, DeadLetterFilter, DeliveryOutcome, HandledEvent, NotificationFilter, Store, WorkOutcome,
 };
 
+use crate::policy_round;
 use crate::support::{
     Db, attempted, born_claimed, event, first_outcome, handled, notified, outcome_of, pending, pg_column,
     stranger,
 };
 
 /// The tables that grow with the bank's history.
-const LARGE: &str = "'domain_events', 'notifications', 'deliveries', 'notification_history', 'work_items', 'users', 'devices', 'accounts'";
+const LARGE: &str = "'domain_events', 'notifications', 'deliveries', 'notification_history', 'work_items', 'users', 'devices', 'accounts', 'cap_grants', 'decisions', 'external_sends'";
 
 /// Counters of a database by `table counter`, once every connection of `store` has told its own.
 async fn counters(db: &Db, store: Store, counter: &str) -> BTreeMap<String, i64> {
@@ -59,6 +60,12 @@ const HISTORY: &str = "
     FROM generate_series(1, 200000) n, unnest(ARRAY['push', 'sms']) c;
     INSERT INTO work_items (event_id, concern, position, state)
     SELECT 'h-' || n, 'sync', n, 'done' FROM generate_series(1, 50000) n;
+    INSERT INTO cap_grants (notification_id, channel, user_id, category, shadow, granted_at)
+    SELECT lpad(to_hex(n), 12, '0') || '-0000', 'sms', n % 5000, 'general', FALSE, now() - interval '1 minute' * (n % 40000)
+    FROM generate_series(1, 200000) n;
+    INSERT INTO decisions (position, decided_at, channel, user_id, rules, record)
+    SELECT n, now(), '*', n % 5000, 'v', '{}' FROM generate_series(1, 200000) n;
+    INSERT INTO external_sends (event_id, channel, sent) SELECT 'h-' || n, 'sms', TRUE FROM generate_series(1, 200000) n;
     INSERT INTO users (id) SELECT generate_series(1, 50000);
     INSERT INTO devices (id, user_id, token, platform) SELECT 'hd-' || n, n, 't', 'web' FROM generate_series(1, 50000) n;
     INSERT INTO accounts (number, user_id) SELECT 'h-' || n, n FROM generate_series(1, 50000) n;";
@@ -144,13 +151,15 @@ pub(crate) async fn round(store: &Store, epoch: i64, round: usize, size: usize) 
     let before = now.plus(Duration::from_secs(3600));
     store.forget_older(epoch, before, 0).await.unwrap().unwrap();
     store.forget_older(epoch, now, open[0].position).await.unwrap().unwrap();
+    policy_round::decide(store, epoch, round, size).await;
 }
 
 async fn reads_nothing_through(db: &Db, store: Store, epoch: i64, rounds: usize, size: usize) {
     for n in 0..rounds {
         round(&store, epoch, n, size).await;
     }
-    let rows = rounds * (size + 1);
+    // Half of them by the rules of a plain round, half by those of policy.
+    let rows = rounds * (size + 1) * 2;
     let seq = counters(db, store, "seq_tup_read").await;
     let index = counters(db, db.rival(), "COALESCE(idx_tup_fetch, 0)").await;
     println!("rows read through: {seq:?}\nrows fetched by index: {index:?}");
@@ -159,7 +168,9 @@ async fn reads_nothing_through(db: &Db, store: Store, epoch: i64, rounds: usize,
         assert!(seq[table] < 200, "{table} was read through: {} rows", seq[table]);
         // A full index scan is no better.
         let windows = rounds * 2 * 200;
-        let bound = i64::try_from(rows * 15 + windows * 2).unwrap() + 2_000;
+        // Each round looks whether any of the thousand oldest reports is about nothing.
+        let reports = rounds * 1_000;
+        let bound = i64::try_from(rows * 15 + windows * 2 + reports).unwrap() + 2_000;
         assert!(index[table] < bound, "{table}: {} rows by index, of {bound}", index[table]);
     }
 }

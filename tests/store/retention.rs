@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use herald::domain::{Channel, DeliveryState, EventOutcome, Instant};
-use herald::store::{Claim, DeadLetterFilter, Forgotten, HandledEvent, NotificationFilter};
+use herald::domain::{Channel, DeliveryState, EventOutcome, ExternalSend, Instant, ReplayRequest};
+use herald::store::{
+    Claim, DeadLetterFilter, Forgotten, HandledEvent, LedgerEntry, NewDelivery, NotificationFilter, PastUse,
+};
 
-use crate::support::{Db, born_claimed, event, first_outcome, handled, notified, on_both, pending};
+use crate::support::{Db, born_claimed, delivery, event, first_outcome, handled, notified, on_both, pending};
 
 const TABLES: [&str; 7] = [
     "domain_events",
@@ -91,7 +93,7 @@ on_both! {
         assert_eq!(db.count("domain_events WHERE origin = 'herald'").await, 0);
         let made = Forgotten {
             events: 4 + 2, notifications: 1, deliveries: 2, attempts: 2, work_items: 1,
-            left_open: 3, left_dead: 2, next: None,
+            decisions: 0, external_sends: 0, left_open: 3, left_dead: 2, next: None,
         };
         assert_eq!(walked, made);
         for (table, left) in TABLES.into_iter().zip([5, 1, 1, 2, 3, 2, 1]) {
@@ -111,6 +113,80 @@ on_both! {
         assert_eq!(ids(&db).await, ["kept-work", "kept-unhandled"]);
         assert!(db.store.reconcile().await.unwrap().is_empty());
         assert!(db.store.notifications(NotificationFilter::default(), None, 10).await.unwrap().items.is_empty());
+    }
+
+    async fn the_ledger_and_reports_go_with_their_events_and_grants_stay_while_a_window_reaches_them(db) {
+        let epoch = db.instance().await;
+        db.append(["over", "kept"].map(event)).await;
+        let open = db.store.open_events(epoch, 10).await.unwrap();
+        let now = db.store.now().await.unwrap();
+        let entry = || LedgerEntry { user_id: Some(42), rules: "v".to_owned(), record: "{}".to_owned() };
+        let granted = |state| NewDelivery { granted: true, ..delivery(Channel::Sms, state) };
+        let batch = open.iter().zip([DeliveryState::Suppressed, DeliveryState::Pending]).map(|(event, state)| {
+            let mut made = notified(event, 42, &[granted(state)]);
+            made.notifications[0].flood_granted = true;
+            HandledEvent { ledger: Some(entry()), ..made }
+        });
+        db.store.handle(epoch, now, batch.collect()).await.unwrap();
+        let report = |id: &str, channel| ExternalSend { event_id: id.to_owned(), channel, sent: true, sent_at: None };
+        let reports = [report("over", Channel::Sms), report("over", Channel::Push), report("kept", Channel::Sms), report("unknown", Channel::Sms)];
+        db.store.report_sends(&reports).await.unwrap();
+        assert_eq!((db.count("decisions").await, db.count("cap_grants").await), (2, 4));
+
+        let (walked, _) = walk(&db, epoch, later(&db).await).await;
+        assert_eq!((walked.events, walked.left_open), (1, 1));
+        assert_eq!((walked.decisions, walked.external_sends), (1, 2));
+        let kept: i64 = db.one("SELECT position AS v FROM domain_events").await.parse().unwrap();
+        assert_eq!(db.column("SELECT position AS v FROM decisions").await, [kept.to_string()]);
+        assert_eq!(db.column("SELECT event_id AS v FROM external_sends ORDER BY 1").await, ["kept", "unknown"]);
+        // A cap of a month is not to be forgotten after a day.
+        assert_eq!(db.count("cap_grants").await, 4);
+        assert_eq!(db.store.forget_past_use(None).await.unwrap(), PastUse::default());
+
+        let older = |days: i64| match db.is_postgres() {
+            true => format!("now() - interval '{days} days'"),
+            false => format!("strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-{days} days')"),
+        };
+        db.run(&format!("UPDATE cap_grants SET granted_at = {} WHERE channel = '*'", older(33))).await;
+        db.run(&format!("UPDATE cap_grants SET granted_at = {} WHERE channel = 'sms'", older(30))).await;
+        let gone = db.store.forget_past_use(None).await.unwrap();
+        assert_eq!(gone, PastUse { cap_grants: 2, ..PastUse::default() });
+        assert_eq!(db.column("SELECT channel AS v FROM cap_grants").await, ["sms", "sms"]);
+    }
+
+    async fn replays_and_reports_about_nothing_go_when_they_are_old(db) {
+        let epoch = db.instance().await;
+        let request = ReplayRequest::default();
+        for id in ["done", "failed", "young", "open"] {
+            db.store.create_replay(id, &request, "{}".to_owned(), "t").await.unwrap();
+        }
+        db.store.fail_replay("failed", "why").await.unwrap();
+        // As if the process had died right after.
+        for id in ["done", "failed", "open"] {
+            db.run(&format!(
+                "INSERT INTO replay_grants (replay_id, user_id, channel, category, shadow, granted_at)
+                 SELECT '{id}', 42, 'sms', 'general', {}, updated_at FROM replays WHERE id = '{id}'",
+                if db.is_postgres() { "false" } else { "0" }
+            ))
+            .await;
+        }
+        db.run("UPDATE replays SET state = 'done', finished_at = updated_at WHERE id IN ('done', 'young')").await;
+        db.run("UPDATE replays SET finished_at = '2020-01-01T00:00:00.000000Z' WHERE id IN ('done', 'failed')").await;
+        db.append([event("known")]).await;
+        let report = |id: &str| ExternalSend { event_id: id.to_owned(), channel: Channel::Sms, sent: true, sent_at: None };
+        db.store.report_sends(&[report("known"), report("old"), report("new")]).await.unwrap();
+        db.run("UPDATE external_sends SET reported_at = '2020-01-01T00:00:00.000000Z' WHERE event_id <> 'new'").await;
+
+        let gone = db.store.forget_past_use(None).await.unwrap();
+        assert_eq!(gone, PastUse { replay_grants: 2, ..PastUse::default() }, "whatever is kept for how long");
+        assert_eq!(db.column("SELECT replay_id AS v FROM replay_grants").await, ["open"]);
+        let before = Instant::parse("2024-01-01T00:00:00Z").unwrap();
+        let gone = db.store.forget_past_use(Some(before)).await.unwrap();
+        assert_eq!(gone, PastUse { replays: 2, external_sends: 1, ..PastUse::default() });
+        assert_eq!(db.column("SELECT id AS v FROM replays ORDER BY id").await, ["open", "young"]);
+        assert_eq!(db.column("SELECT event_id AS v FROM external_sends ORDER BY 1").await, ["known", "new"]);
+        assert_eq!(db.store.next_replay(epoch).await.unwrap().unwrap().id, "open");
+        assert_eq!(db.store.forget_past_use(Some(before)).await.unwrap(), PastUse::default());
     }
 
     async fn what_is_young_stays(db) {

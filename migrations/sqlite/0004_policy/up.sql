@@ -32,6 +32,8 @@ CREATE TABLE cap_grants (
     PRIMARY KEY (notification_id, channel)
 );
 CREATE INDEX cap_grants_user ON cap_grants (user_id, granted_at);
+-- What no window reaches any more is forgotten by age.
+CREATE INDEX cap_grants_age ON cap_grants (granted_at);
 
 -- The ledger: what was decided about an event, by which rules, and what they saw. Channel `*`: when it was
 -- handled, for all channels; else later, for one.

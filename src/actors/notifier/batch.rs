@@ -116,8 +116,10 @@ pub(super) struct Decided {
     pub(super) claimed: Vec<(i64, ClaimedDelivery)>,
     /// Whether there is any notification.
     pub(super) made: bool,
-    /// Caps that are full now.
+    /// Caps that were found to be full.
     pub(super) full: Vec<(i64, Cap, Instant)>,
+    /// The time of the decision.
+    pub(super) now: Instant,
 }
 
 /// One batch while it is being decided.
@@ -155,7 +157,7 @@ impl Batch {
         let claimed = claimed_details(events, &handled, &self.known);
         let made = handled.iter().any(|event| !event.notifications.is_empty());
         let full = self.spent.full(self.now).map(|(user, cap, until)| (user, cap.clone(), until)).collect();
-        (handled, Decided { rooms: self.rooms, left: self.left, claimed, made, full })
+        (handled, Decided { rooms: self.rooms, left: self.left, claimed, made, full, now: self.now })
     }
 
     fn handle(&mut self, queued: &QueuedEvent, event: &NewEvent) -> HandledEvent {

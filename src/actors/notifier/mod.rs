@@ -145,7 +145,7 @@ async fn handle_events(
         }
     }
     metrics::counter!("herald_events_handled_total").increment(taken.len() as u64);
-    limiters.remember(decided.full);
+    limiters.remember(decided.full, decided.now);
     let mut rooms = decided.rooms;
     let claimed = decided
         .claimed

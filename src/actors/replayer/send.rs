@@ -25,9 +25,12 @@ pub(super) async fn step(
 ) -> Result<Option<Stepped>, StoreError> {
     let asked = facts.known.caps(&rules, &facts.events);
     let questions = asked.iter().map(|(user, cap)| rules::cap_question(*user, cap)).collect();
-    let candidates = facts.made.values().flatten().filter(|made| was(made).may_be_reopened());
+    let live =
+        |event: &&NewEvent| rules.routes.get(&event.kind).is_some_and(|route| route.mode == Mode::Live);
+    let events = facts.events.iter().filter_map(|(_, event)| event.as_ref().ok()).filter(live);
+    let made = events.flat_map(|event| facts.made_of(event)).filter(|made| was(made).may_be_reopened());
     let candidates =
-        candidates.map(|made| DeliveryId { notification: made.notification.clone(), channel: made.channel });
+        made.map(|made| DeliveryId { notification: made.notification.clone(), channel: made.channel });
     let candidates = candidates.collect();
     let (step, events, finished) = (facts.step.clone(), facts.events.len(), facts.step.finished);
     let (id, reason) = (facts.replay.id.clone(), facts.replay.reason.clone());

@@ -89,6 +89,7 @@ pub(super) async fn delete(
     caller.needs(Scope::Admin)?;
     let id = user_id(&id)?;
     if api.instance.store.delete_recipient(id).await? {
+        api.deferred_due();
         Ok(HttpResponse::NoContent().finish())
     } else {
         Err(Problem::not_found("user"))
