@@ -21,6 +21,7 @@ mod dead_letters;
 mod decisions;
 mod deferred;
 mod devices;
+mod ends;
 mod error;
 mod events;
 mod external_sends;
@@ -74,6 +75,7 @@ pub use controls::Controls;
 pub use dead_letters::{DeadLetter, DeadLetterFilter};
 pub use decisions::{Decision, LedgerEntry};
 pub use deferred::{DeferredDelivery, Release, Released, Sibling};
+pub use ends::EventEnds;
 pub use error::StoreError;
 pub use events::{EventFilter, EventRecord};
 pub use external_sends::{
@@ -98,7 +100,7 @@ pub use retention::Forgotten;
 pub use sandbox::SandboxMessage;
 pub use search::Found;
 pub use shift::Ended;
-pub use stats::{ChannelTotals, Totals};
+pub use stats::{ChannelTotals, Totals, VariantTotals};
 pub use tokens::{Login, TokenRecord};
 pub use work_items::{ClaimedWork, WorkOutcome, WorkRecord};
 

@@ -25,3 +25,4 @@ mod record;
 mod replays;
 mod retention;
 mod values;
+mod variants;

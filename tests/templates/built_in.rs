@@ -100,7 +100,9 @@ fn the_documented_examples_use_what_they_show() {
         seen.push(event_type.to_owned());
     }
     seen.sort();
-    let told: Vec<_> = Templates::built_in_names().iter().filter(|name| **name != "generic").collect();
+    let of_no_type = ["digest", "generic"];
+    let told: Vec<_> =
+        Templates::built_in_names().iter().filter(|name| !of_no_type.contains(*name)).collect();
     assert_eq!(seen.iter().collect::<Vec<_>>(), told);
 }
 
