@@ -178,8 +178,8 @@ pub(super) fn resolve_caps(keys: Vec<CapKeys>, routes: &Routes, problems: &mut P
 pub(super) fn resolve_quiet_hours(keys: Vec<QuietHoursKeys>, problems: &mut Problems) -> Vec<QuietWindow> {
     let window = |keys: QuietHoursKeys| QuietWindow { days: keys.days, from: keys.from, to: keys.to };
     let windows: Vec<QuietWindow> = keys.into_iter().map(window).collect();
-    // One without a length is a slip that is told by itself.
-    if never_ends(windows.iter().filter(|one| one.from != one.to)) {
+    // One that is wrong by itself has been named already.
+    if never_ends(windows.iter().filter(|window| window.from != window.to)) {
         problems.at("quiet_hours", "together they leave no minute of the week: they would never end");
     }
     windows

@@ -115,9 +115,9 @@ impl Facts {
             if !totals.is_empty() {
                 facts.insert("totals", totals.join(", "));
             }
+            let about = variables.event_type.split('.').next().unwrap_or_default();
+            facts.insert("about", about.to_owned());
         }
-        let about = variables.event_type.split('.').next().unwrap_or_default();
-        facts.insert("about", about.to_owned());
         let name = variables.name.as_deref().map(text::value).filter(|name| !name.is_empty());
         if let Some(name) = name.or_else(|| field(&["name", "fullName"])) {
             facts.insert("name", text::shorten(&name, 60, mark));

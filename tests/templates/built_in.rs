@@ -100,9 +100,8 @@ fn the_documented_examples_use_what_they_show() {
         seen.push(event_type.to_owned());
     }
     seen.sort();
-    let of_no_type = ["digest", "generic"];
     let told: Vec<_> =
-        Templates::built_in_names().iter().filter(|name| !of_no_type.contains(*name)).collect();
+        Templates::built_in_names().iter().filter(|name| !["generic", "digest"].contains(name)).collect();
     assert_eq!(seen.iter().collect::<Vec<_>>(), told);
 }
 
@@ -217,4 +216,24 @@ fn variables_are_kept_as_they_are() {
     let json = serde_json::to_string(&kept).unwrap();
     assert!(json.contains(r#""occurred_at":"2026-11-24T09:15:00.000000Z""#), "{json}");
     assert!(serde_json::from_str::<Variables>(&json).unwrap() == kept);
+}
+
+#[test]
+fn several_messages_are_told_in_one() {
+    let told = |locale: &str, event_type: &str| {
+        let digest = Some(crate::digest());
+        let variables = Variables {
+            digest,
+            ..variables(event_type, r#"{"amount":"1.00","currency":"EUR","counterparty":"Nobody"}"#, locale)
+        };
+        parts(content(&Templates::built_in(), event_type, Channel::Sms, &variables)).concat()
+    };
+    assert_eq!(
+        told("en", "transaction.completed"),
+        "5 more transactions, MWK 12,400.00, USD 3.50 in all. Sign in to your banking for the details."
+    );
+    let french = told("fr", "transaction.completed");
+    assert!(french.starts_with("5 ") && french.contains("MWK") && !french.contains("EUR"), "{french}");
+    let other = told("en", "loan.approved");
+    assert!(other.contains('5') && !other.contains("transaction"), "{other}");
 }

@@ -6,6 +6,7 @@ mod cost;
 mod own;
 
 use herald::domain::{Channel, Content, Instant};
+use herald::policy::{Digest, Total};
 use herald::templates::{TemplateError, Templates, Variables};
 
 /// A payload that has every field that the documentation lists for a type.
@@ -46,8 +47,14 @@ fn variables(event_type: &str, payload: &str, locale: &str) -> Variables {
         name: Some("Chisomo".into()),
         locale: Some(locale.into()),
         time_zone: Some("Africa/Blantyre".into()),
-        digest: None,
+        digest: (event_type == "digest").then(digest),
     }
+}
+
+/// Five messages with amounts of two currencies.
+fn digest() -> Digest {
+    let total = |currency: &str, amount: &str| Total { currency: currency.into(), amount: amount.into() };
+    Digest { count: 5, totals: vec![total("MWK", "12400.00"), total("USD", "3.5")] }
 }
 
 fn content(templates: &Templates, template: &str, channel: Channel, variables: &Variables) -> Content {

@@ -61,6 +61,7 @@ impl Handler<HandleEvents> for Notifier {
     type Result = ResponseActFuture<Self, Result<usize, StoreError>>;
 
     fn handle(&mut self, message: HandleEvents, _: &mut Self::Context) -> Self::Result {
+        crate::breakpoint!("notifier");
         crate::breakpoint!("notifier", message.0.iter().map(|event| event.id.as_str()));
         let work = handle_events(
             Arc::clone(&self.instance),
