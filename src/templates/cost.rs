@@ -53,7 +53,7 @@ impl SmsCost {
         }
         match self.segments_with_foreign_values {
             Some(more) if more > segments => {
-                words.push_str(&format!(" ({} with other letters in a value)", many(more)));
+                words.push_str(&format!(" ({more} with other letters in a value)"));
             }
             _ => {}
         }

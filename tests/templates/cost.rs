@@ -79,10 +79,8 @@ fn the_banks_own_are_filled_with_long_values() {
     let loan = of(&templates, "loan.approved", "en");
     assert_eq!((loan.segments, loan.not_gsm.len()), (Some(2), 0), "{loan:?}");
     assert!(loan.segments_with_foreign_values > Some(2), "{loan:?}");
-    let words = format!(
-        "2 segments ({} segments with other letters in a value)",
-        loan.segments_with_foreign_values.unwrap()
-    );
+    let words =
+        format!("2 segments ({} with other letters in a value)", loan.segments_with_foreign_values.unwrap());
     assert_eq!(loan.in_words(), words);
     let digest = of(&templates, "loan.approved.digest", "default");
     assert_eq!(digest.segments, Some(1), "{digest:?}");

@@ -297,15 +297,19 @@ impl Cell {
             (Some(next), Some(reason)) if delivery.state == "deferred" => {
                 Some(format!("{reason}, until {next}"))
             }
-            (_, Some(reason)) if !went => Some(reason.clone()),
+            // `expired` and `digested` need no second word.
+            (_, Some(reason)) if !went && !delivery.state.starts_with(reason.as_str()) => {
+                Some(reason.clone())
+            }
             _ => None,
         };
+        let told = if delivery.state == "deferred" { note.clone() } else { reason };
         Self {
             channel: name(channel),
             class: delivery.state.clone(),
             state: delivery.state.clone(),
             note,
-            reason,
+            reason: told,
         }
     }
 }
