@@ -298,18 +298,17 @@ impl Cell {
                 Some(format!("{reason}, until {next}"))
             }
             // `expired` and `digested` need no second word.
-            (_, Some(reason)) if !went && !delivery.state.starts_with(reason.as_str()) => {
-                Some(reason.clone())
+            (_, reason) => {
+                reason.clone().filter(|reason| !went && !delivery.state.starts_with(reason.as_str()))
             }
-            _ => None,
         };
-        let told = if delivery.state == "deferred" { note.clone() } else { reason };
+        let reason = if delivery.state == "deferred" { note.clone() } else { reason };
         Self {
             channel: name(channel),
             class: delivery.state.clone(),
             state: delivery.state.clone(),
             note,
-            reason: told,
+            reason,
         }
     }
 }
