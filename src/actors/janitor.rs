@@ -19,6 +19,10 @@ use crate::supervision::SupervisedContext;
 const CONTROLS_EVERY: Duration = Duration::from_millis(500);
 /// How often what is past its time is removed.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
+/// How often what waits is counted, for the metrics.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// How far it is counted.
+const COUNTED: i64 = 100_000;
 /// How often it is asked whether old events are to be deleted.
 const FORGET_EVERY: Duration = Duration::from_secs(10);
 /// How long the answer to an `Idempotency-Key` is remembered.
@@ -145,6 +149,18 @@ impl Janitor {
         }));
     }
 
+    fn count(&mut self, ctx: &mut SupervisedContext<Self>) {
+        let store = self.instance.store.clone();
+        let work = async move { store.count_deferred(COUNTED).await };
+        ctx.spawn(work.into_actor(self).map(|deferred, _, _| match deferred {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+            Ok(deferred) => metrics::gauge!("herald_deliveries_deferred").set(deferred as f64),
+            Err(error) => {
+                tracing::debug!(%error, "what waits could not be counted; the next round tries again")
+            }
+        }));
+    }
+
     fn tidy(&mut self, ctx: &mut SupervisedContext<Self>) {
         let instance = Arc::clone(&self.instance);
         let work = async move {
@@ -195,8 +211,10 @@ impl Actor for Janitor {
         ctx.run_interval(self.instance.settings.lease / 5, Self::beat);
         ctx.run_interval(CONTROLS_EVERY, Self::read_controls);
         ctx.run_interval(TIDY_EVERY, Self::tidy);
+        ctx.run_interval(COUNT_EVERY, Self::count);
         ctx.run_interval(FORGET_EVERY, Self::forget_old);
         self.beat(ctx);
         self.read_controls(ctx);
+        self.count(ctx);
     }
 }

@@ -2,6 +2,7 @@
 //! and `domain`, and what they keep is in the store.
 
 mod carrier;
+mod decided;
 mod dispatcher;
 mod event_publisher;
 mod event_writer;

@@ -97,6 +97,9 @@ impl Releaser {
         }
         if released.taken > 0 {
             metrics::counter!("herald_deferred_released_total").increment(released.taken as u64);
+            for (verdict, reason) in &released.verdicts {
+                super::decided::note("release", *verdict, reason.as_deref());
+            }
             self.feed.do_send(NotificationsChanged { ended: released.ended });
         }
         if !released.events.is_empty() {

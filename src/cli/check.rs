@@ -1,5 +1,7 @@
 //! `herald check`: reaches everything that the configuration names, and sends nothing.
 
+mod templates;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use crate::config::{Config, DatabaseUrl, without_effect};
 use crate::domain::Channel;
 use crate::providers::sandbox::Sandbox;
 use crate::store::{MigrationMode, Store};
-use crate::templates::Templates;
+use crate::templates::{SmsCost, Templates};
 
 struct Checked {
     what: String,
@@ -67,8 +69,18 @@ pub(super) async fn check(config: &Config, json: bool) -> Result<(), CommandErro
     if let Some(server) = serve::redis(config)? {
         note("redis", server.ping().await.map_err(|error| error.to_string()).into());
     }
-    let templates = Templates::load(config.templates.dir.as_deref()).map(drop);
-    note("templates", templates.map_err(|error| error.to_string()).into());
+    let mut costs = Vec::new();
+    match Templates::load(config.templates.dir.as_deref()) {
+        Ok(loaded) => {
+            note("templates", Finding::Ok);
+            costs = loaded.sms_costs();
+            let more = templates::variants(config, &loaded).into_iter();
+            for Checked { what, finding } in more.chain(templates::costly(config, &loaded, &costs)) {
+                note(&what, finding);
+            }
+        }
+        Err(error) => note("templates", Finding::Problem(error.to_string())),
+    }
     let sandbox = |_: Channel| Sandbox::new(Arc::new(SandboxStore(store.clone())), None);
     match channels(config, &sandbox) {
         Ok(channels) => {
@@ -82,7 +94,7 @@ pub(super) async fn check(config: &Config, json: bool) -> Result<(), CommandErro
         }
         Err(error) => note("channels", Finding::Problem(error.to_string())),
     }
-    report(&checked, json)
+    report(&checked, &costs, json)
 }
 
 /// Whether the folder of a file that is to be made is there.
@@ -94,7 +106,7 @@ fn folder_is_there(path: &Path) -> Result<(), String> {
     Err(format!("the folder {} does not exist; make it, or change database.url", folder.display()))
 }
 
-fn report(checked: &[Checked], json: bool) -> Result<(), CommandError> {
+fn report(checked: &[Checked], costs: &[SmsCost], json: bool) -> Result<(), CommandError> {
     let mut is_well = true;
     let mut items = Vec::new();
     for Checked { what, finding } in checked {
@@ -112,7 +124,7 @@ fn report(checked: &[Checked], json: bool) -> Result<(), CommandError> {
         }
     }
     if json {
-        say(&json!({ "checks": items }).to_string())?;
+        say(&json!({ "checks": items, "sms_templates": costs }).to_string())?;
     }
     if is_well { Ok(()) } else { Err(CommandError::Said) }
 }

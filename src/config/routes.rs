@@ -17,7 +17,7 @@ use crate::{
         Channel, Lane, Preferences, QuietWindow,
         preferences::{never_ends, parse_day, parse_time},
     },
-    policy::{Cap, Escalation, Mode, OverCap, QuietHours, Retry, Route, Routes},
+    policy::{Cap, Escalation, Mode, OWN_VARIANT, OverCap, QuietHours, Retry, Route, Routes, Variant},
 };
 
 section! {
@@ -29,6 +29,8 @@ section! {
         pub priority: Lane = Lane::Normal,
         /// The type whose templates are used.
         pub template: Option<String>,
+        /// Templates that a share of the recipients gets in the place of it.
+        pub variants: Vec<VariantKeys>,
         /// What caps and quiet hours may be given for.
         pub category: String = "general".to_owned(),
         /// Whether it is sent despite an opt-out.
@@ -58,6 +60,18 @@ section! {
         pub after: Duration,
         /// By what it goes then.
         pub channel: Channel,
+    }
+}
+
+section! {
+    /// The keys of one variant of a route's template.
+    pub(super) struct VariantKeys {
+        /// What it is counted by.
+        pub name: String,
+        /// The template's name.
+        pub template: String,
+        /// How many of a hundred recipients get it.
+        pub share: u32,
     }
 }
 
@@ -121,6 +135,7 @@ pub(super) fn resolve(keys: BTreeMap<String, RouteKeys>, global: &Retry, problem
             channels: keys.channels,
             priority: keys.priority,
             template: keys.template,
+            variants: keys.variants.into_iter().map(variant).collect(),
             category: keys.category,
             mandatory: keys.mandatory,
             recipient: keys.recipient,
@@ -134,6 +149,11 @@ pub(super) fn resolve(keys: BTreeMap<String, RouteKeys>, global: &Retry, problem
         (event_type, route)
     };
     keys.into_iter().map(route).collect()
+}
+
+fn variant(keys: VariantKeys) -> Variant {
+    let VariantKeys { name, template, share } = keys;
+    Variant { name, template, share }
 }
 
 fn in_order(keys: &[EscalationKeys]) -> Vec<Escalation> {
@@ -209,6 +229,7 @@ fn check_route(route: &RouteKeys, at: &str, problems: &mut Problems) {
     if route.template.as_deref().is_some_and(|template| !is_event_type(template)) {
         problems.at(join(at, "template"), "expected a type of event, such as transaction.completed");
     }
+    check_variants(&route.variants, at, problems);
     if !is_event_type(&route.category) {
         problems.at(join(at, "category"), "expected a lower-case word");
     }
@@ -233,6 +254,41 @@ fn check_route(route: &RouteKeys, at: &str, problems: &mut Problems) {
             );
         }
         seen.push(escalation.channel);
+    }
+}
+
+fn check_variants(variants: &[VariantKeys], at: &str, problems: &mut Problems) {
+    /// It is a word in reports.
+    const LONGEST_NAME: usize = 20;
+    let is_name = |name: &str| {
+        (1..=LONGEST_NAME).contains(&name.len())
+            && name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-'))
+    };
+    let mut seen = Vec::new();
+    for (index, variant) in variants.iter().enumerate() {
+        let at = format!("{}[{index}]", join(at, "variants"));
+        let name = variant.name.as_str();
+        if name == OWN_VARIANT {
+            problems.at(
+                join(&at, "name"),
+                format!("`{OWN_VARIANT}` is the variant of those who get the route's own template"),
+            );
+        } else if !is_name(name) {
+            problems.at(join(&at, "name"), "expected a lower-case word of at most 20 characters, such as b");
+        } else if seen.contains(&name) {
+            problems.at(join(&at, "name"), format!("there is another variant `{name}`"));
+        }
+        seen.push(name);
+        if !is_event_type(&variant.template) {
+            problems.at(join(&at, "template"), "expected a template's name, such as transaction.completed.b");
+        }
+        if !(1..=100).contains(&variant.share) {
+            problems.at(join(&at, "share"), "expected a share from 1 to 100, in percent of the recipients");
+        }
+    }
+    let sum: u64 = variants.iter().map(|variant| u64::from(variant.share)).sum();
+    if sum > 100 && variants.iter().all(|variant| variant.share <= 100) {
+        problems.at(join(at, "variants"), format!("their shares add up to {sum}, which is more than 100"));
     }
 }
 

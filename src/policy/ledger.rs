@@ -107,20 +107,18 @@ impl StoredRecord {
 
 impl StoredStep {
     fn in_words(&self) -> String {
-        let rule = match self.rule.as_str() {
-            "route" => "route",
-            "recipient" => "recipient",
-            "contact" => "contact",
-            "expiry" => "expiry",
+        format!("{}: {}", self.rule_in_words(), self.saw)
+    }
+
+    /// The rule, as people write it.
+    pub fn rule_in_words(&self) -> &str {
+        match self.rule.as_str() {
             "opt_out" => "opt-out",
             "quiet_hours" => "quiet hours",
             "frequency_cap" => "frequency cap",
             "flood_cap" => "flood cap",
-            "escalation" => "escalation",
-            "digest" => "digest",
             other => other,
-        };
-        format!("{rule}: {}", self.saw)
+        }
     }
 }
 
@@ -161,12 +159,22 @@ pub fn delivery_in_words(
     until: Option<&str>,
     told_in: Option<&str>,
 ) -> String {
+    format!("{channel}: {}.", state_in_words(state, reason, until, told_in))
+}
+
+/// The same as part of a sentence, without the channel.
+pub fn state_in_words(
+    state: &str,
+    reason: Option<&str>,
+    until: Option<&str>,
+    told_in: Option<&str>,
+) -> String {
     let why = reason.map(reason_in_words);
     let because = |what: &str| match &why {
         Some(why) => format!("{what}: {why}"),
         None => what.to_owned(),
     };
-    let what = match state {
+    match state {
         "pending" => "waits for its turn".to_owned(),
         "sending" => "is being sent".to_owned(),
         "retry" => because("failed, and is tried again"),
@@ -187,8 +195,7 @@ pub fn delivery_in_words(
         "shadowed" => "not sent: its route is in shadow mode, which does everything but the send".to_owned(),
         "discarded" => because("not sent, and given up by an operator"),
         other => other.to_owned(),
-    };
-    format!("{channel}: {what}.")
+    }
 }
 
 /// A reason in words; a provider's error stays as it is.

@@ -15,6 +15,7 @@ mod retry;
 mod route;
 mod rule_set;
 mod step;
+mod variant;
 
 pub use breaker::{Breaker, BreakerRule, Sign, Standing, Ticket};
 pub use caps::{Cap, FLOOD_WINDOW, NEVER_FLOODS, Spent, Usage, caps_of};
@@ -25,7 +26,7 @@ pub use decide::{
 };
 pub use digest::{Digest, Told, Total};
 pub use escalate::{Escalated, Other, escalate_again};
-pub use ledger::{Record, StoredRecord, about_event, delivery_in_words};
+pub use ledger::{Record, StoredRecord, about_event, delivery_in_words, state_in_words};
 pub use quiet::quiet_until;
 pub use recipient::{accounts_of, owner_learned, recipient_of};
 pub use replay::{Beside, Compared, ReplayReport, Resent, Was, Would, route_to_reopen};
@@ -33,3 +34,4 @@ pub use retry::{PUSH_FLOOR, Retry};
 pub use route::{Escalation, Mode, OverCap, QuietHours, Route, Routes};
 pub use rule_set::{RuleSet, rule_set};
 pub use step::{Answer, Step};
+pub use variant::{OWN_VARIANT, Variant};

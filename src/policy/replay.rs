@@ -320,6 +320,7 @@ mod tests {
             channels: vec![Channel::Push, Channel::Email],
             priority: crate::domain::Lane::Normal,
             template: None,
+            variants: Vec::new(),
             category: "general".to_owned(),
             mandatory: false,
             recipient: None,

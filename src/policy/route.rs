@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::Retry;
+use super::{Retry, Variant};
 use crate::domain::{Channel, Instant, Lane, words};
 
 words! {
@@ -62,6 +62,8 @@ pub struct Route {
     pub priority: Lane,
     /// The type whose templates are used, where they are not those of its own type.
     pub template: Option<String>,
+    /// Templates that a share of the recipients gets in the place of it; together at most 100 %.
+    pub variants: Vec<Variant>,
     /// The category, which frequency caps and quiet hours of the bank may be given for.
     pub category: String,
     /// Whether it is sent even to a recipient who opted out.
@@ -146,6 +148,7 @@ pub(super) mod tests {
             channels: vec![Channel::Push],
             priority,
             template: None,
+            variants: Vec::new(),
             category: "general".to_owned(),
             mandatory: false,
             recipient: None,

@@ -50,10 +50,16 @@ fn route_of(route: &Route) -> Value {
         .iter()
         .map(|escalation| json!({"after": format_duration(escalation.after), "channel": escalation.channel}))
         .collect();
+    let variants: Vec<Value> = route
+        .variants
+        .iter()
+        .map(|one| json!({"name": one.name, "template": one.template, "share": one.share}))
+        .collect();
     json!({
         "channels": route.channels,
         "priority": route.priority,
         "template": route.template,
+        "variants": variants,
         "category": route.category,
         "mandatory": route.mandatory,
         "recipient": route.recipient,
@@ -63,4 +69,26 @@ fn route_of(route: &Route) -> Value {
         "escalate": escalate,
         "mode": route.mode,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Variant;
+    use super::super::route::tests::route;
+    use super::*;
+    use crate::domain::Lane;
+
+    #[test]
+    fn variants_are_rules() {
+        let of = |variants: Vec<Variant>| {
+            let route = Route { variants, ..route(Lane::Normal) };
+            let routes: Routes = [("a.b".to_owned(), route)].into_iter().collect();
+            rule_set(&routes, &Bank::default(), ("en", "UTC"), "1")
+        };
+        let b = |share| vec![Variant { name: "b".to_owned(), template: "t.b".to_owned(), share }];
+        assert_eq!(of(b(20)), of(b(20)));
+        assert!(of(b(20)).document.contains(r#"[{"name":"b","share":20,"template":"t.b"}]"#));
+        assert_ne!(of(b(20)).version, of(b(21)).version);
+        assert_ne!(of(b(20)).version, of(Vec::new()).version);
+    }
 }

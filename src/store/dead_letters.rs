@@ -227,12 +227,12 @@ impl Store {
             for (notification, channel) in &taken {
                 let id = NotificationId(notification.clone());
                 if let (Some(locked), Ok(channel)) = (locked.get(&id), channel.parse()) {
-                    counted.note(locked.created_at, &locked.event_type, channel, DeliveryState::Dead, to);
+                    counted.note(locked, channel, DeliveryState::Dead, to);
                 }
                 *changes.entry(id).or_default() += Counts::change(DeliveryState::Dead, to);
             }
             let ended = apply(conn, &locked, &changes).await?;
-            if let Some(statement) = counted.statement(epoch)? {
+            for statement in counted.statements(epoch)? {
                 statement.execute(conn).await?;
             }
             Ok((taken.len(), ended))

@@ -46,6 +46,8 @@ pub struct Released {
     pub channels: HashSet<Channel>,
     /// How many deliveries were taken.
     pub taken: usize,
+    /// What was decided about each of them, and why.
+    pub verdicts: Vec<(DeliveryState, Option<String>)>,
     /// Notifications that ended.
     pub ended: Vec<Ended>,
     /// The events that were stored about those, to be published.
@@ -132,8 +134,7 @@ impl Store {
                 *changes.entry(one.id.notification.clone()).or_default() +=
                     Counts::change(DeliveryState::Deferred, one.state);
                 if let Some(notification) = locked.get(&one.id.notification) {
-                    let (made, kind) = (notification.created_at, &notification.event_type);
-                    counted.note(made, kind, one.id.channel, DeliveryState::Deferred, one.state);
+                    counted.note(notification, one.id.channel, DeliveryState::Deferred, one.state);
                 }
             }
             let grants: Vec<GrantRow<'_>> = taken.iter().filter_map(|one| grant_row(now, one)).collect();
@@ -151,12 +152,13 @@ impl Store {
                 let made: Vec<EventRow<'_>> = events.iter().map(Into::into).collect();
                 insert_closed(rows(&made)?).execute(conn).await?;
             }
-            if let Some(statement) = counted.statement(epoch)? {
+            for statement in counted.statements(epoch)? {
                 statement.execute(conn).await?;
             }
             let waiting = taken.iter().filter(|one| one.state == DeliveryState::Pending);
             let channels = waiting.map(|one| one.id.channel).collect();
-            Ok(Released { channels, taken: taken.len(), ended, events })
+            let verdicts = taken.iter().map(|one| (one.state, one.reason.clone())).collect();
+            Ok(Released { channels, taken: taken.len(), verdicts, ended, events })
         })
     }
 }

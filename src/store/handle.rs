@@ -218,7 +218,7 @@ pub(super) fn writes(
         let (made, deliveries, counted) = notification_rows(at, &notifications);
         statements.push(insert_notifications(rows(&made)?));
         statements.push(insert_deliveries(rows(&deliveries)?));
-        statements.push(stats::add(epoch, rows(&counted)?));
+        statements.extend(stats::add(epoch, &counted)?);
         let grants: Vec<GrantRow<'_>> =
             notifications.iter().flat_map(|notification| grant_rows(at, notification)).collect();
         if !grants.is_empty() {
@@ -288,16 +288,18 @@ fn notification_rows<'a>(
 ) -> (Vec<NotificationRow<'a>>, Vec<DeliveryRow<'a>>, Vec<StatRow<'a>>) {
     let mut made = Vec::with_capacity(notifications.len());
     let mut deliveries = Vec::with_capacity(notifications.len() * 3);
-    let mut counted: BTreeMap<(&str, Channel, &'static str), i64> = BTreeMap::new();
+    let mut counted: BTreeMap<(&str, Option<&str>, Channel, &'static str), i64> = BTreeMap::new();
     for notification in notifications {
         let mut counts = Counts::default();
         for delivery in &notification.deliveries {
             counts += delivery.state.counts();
-            *counted.entry((&notification.event_type, delivery.channel, stats::CREATED)).or_default() += 1;
+            let mut count = |state| {
+                let (kind, variant) = (notification.event_type.as_str(), notification.variant.as_deref());
+                *counted.entry((kind, variant, delivery.channel, state)).or_default() += 1;
+            };
+            count(stats::CREATED);
             if !delivery.state.is_open() {
-                *counted
-                    .entry((&notification.event_type, delivery.channel, delivery.state.as_str()))
-                    .or_default() += 1;
+                count(delivery.state.as_str());
             }
             deliveries.push(DeliveryRow {
                 notification_id: &notification.id,
@@ -323,7 +325,14 @@ fn notification_rows<'a>(
     }
     let counted = counted
         .into_iter()
-        .map(|((event_type, channel, state), n)| StatRow { at, event_type, channel, state, n })
+        .map(|((event_type, variant, channel, state), n)| StatRow {
+            at,
+            event_type,
+            variant,
+            channel,
+            state,
+            n,
+        })
         .collect();
     (made, deliveries, counted)
 }

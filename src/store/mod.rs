@@ -22,6 +22,7 @@ mod decisions;
 mod deferred;
 mod devices;
 mod due;
+mod ends;
 mod error;
 mod events;
 mod external_sends;
@@ -77,6 +78,7 @@ pub use dead_letters::{DeadLetter, DeadLetterFilter};
 pub use decisions::{Decision, LedgerEntry};
 pub use deferred::{Release, Released};
 pub use due::{DeferredDelivery, Sibling};
+pub use ends::EventEnds;
 pub use error::StoreError;
 pub use events::{EventFilter, EventRecord};
 pub use external_sends::{
@@ -102,7 +104,7 @@ pub use retention::Forgotten;
 pub use sandbox::SandboxMessage;
 pub use search::Found;
 pub use shift::Ended;
-pub use stats::{ChannelTotals, Totals};
+pub use stats::{ChannelTotals, Totals, VariantTotals};
 pub use tokens::{Login, TokenRecord};
 pub use work_items::{ClaimedWork, WorkOutcome, WorkRecord};
 

@@ -108,7 +108,8 @@ pub(super) fn select(
     }
     let text = |lane| {
         format!(
-            "SELECT n.id, n.event_id, n.event_type, n.user_id, n.status, {lane}, n.correlation_id, n.created_at
+            "SELECT n.id, n.event_id, n.event_type, n.user_id, n.status, {lane}, n.correlation_id, n.created_at,
+                    n.template, n.variant
              FROM notifications n WHERE {{where}} ORDER BY n.id DESC LIMIT ?"
         )
     };

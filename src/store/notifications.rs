@@ -26,6 +26,11 @@ pub struct NotificationRecord {
     pub status: String,
     /// The lane.
     pub priority: Lane,
+    /// The template's name.
+    pub template: String,
+    /// The variant of its template, where its route has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Traces the work across systems.
     pub correlation_id: Option<String>,
     /// When it was made.
@@ -91,8 +96,10 @@ pub struct AttemptRecord {
     pub latency_ms: Option<i64>,
 }
 
-pub(super) type NotificationSql = (Text, Text, Text, BigInt, Text, BigInt, Nullable<Text>, Moment);
-type NotificationTuple = (String, String, String, i64, String, i64, Option<String>, Instant);
+pub(super) type NotificationSql =
+    (Text, Text, Text, BigInt, Text, BigInt, Nullable<Text>, Moment, Text, Nullable<Text>);
+type NotificationTuple =
+    (String, String, String, i64, String, i64, Option<String>, Instant, String, Option<String>);
 type DeliverySql = (
     Text,
     Text,
@@ -193,7 +200,9 @@ impl Store {
         let mut deliveries = self.deliveries_of(ids).await?;
         Ok(found
             .into_iter()
-            .map(|(id, event_id, event_type, user_id, status, lane, correlation_id, created_at)| {
+            .map(|row| {
+                let (id, event_id, event_type, user_id, status, lane, correlation_id, created_at, ..) = row;
+                let (.., template, variant) = row;
                 NotificationRecord {
                     deliveries: deliveries.remove(&id).unwrap_or_default(),
                     id,
@@ -202,6 +211,8 @@ impl Store {
                     user_id,
                     status,
                     priority: Lane::from_rank(lane),
+                    template,
+                    variant,
                     correlation_id,
                     created_at,
                 }
@@ -276,23 +287,6 @@ impl Store {
             });
         }
         Ok(deliveries)
-    }
-
-    /// The states of an event's deliveries: (channel, state, reason), for a caller that waits.
-    ///
-    /// # Errors
-    ///
-    /// Transient ones only.
-    pub async fn deliveries_of_event(
-        &self,
-        event_id: &str,
-    ) -> Result<Vec<(String, String, Option<String>)>, StoreError> {
-        let statement = Statement::<(Text, Text, Nullable<Text>)>::same(
-            "SELECT d.channel, d.state, d.reason FROM notifications n JOIN deliveries d ON d.notification_id = n.id
-             WHERE n.event_id = ? ORDER BY n.id, d.channel",
-            vec![Bind::Text(event_id.to_owned())],
-        );
-        self.read(statement).await
     }
 
     /// How a delivery stands, if it exists.

@@ -220,13 +220,7 @@ impl Store {
                 *changes.entry(outcome.id.notification.clone()).or_default() +=
                     Counts::change(DeliveryState::Sending, outcome.state);
                 if let Some(notification) = locked.get(&outcome.id.notification) {
-                    counted.note(
-                        notification.created_at,
-                        &notification.event_type,
-                        outcome.id.channel,
-                        DeliveryState::Sending,
-                        outcome.state,
-                    );
+                    counted.note(notification, outcome.id.channel, DeliveryState::Sending, outcome.state);
                 }
             }
             let taken_ones = || outcomes.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(one, _)| one);
@@ -259,7 +253,7 @@ impl Store {
             if !gone.is_empty() {
                 super::devices::remove(rows(&gone)?).execute(conn).await?;
             }
-            if let Some(statement) = counted.statement(epoch)? {
+            for statement in counted.statements(epoch)? {
                 statement.execute(conn).await?;
             }
             Ok(Recorded { taken, ended, events })

@@ -48,7 +48,7 @@ pub struct ReopenedNotification {
     pub category: String,
     /// The lane.
     pub lane: Lane,
-    /// The template.
+    /// The template, where it has no variant: one that has keeps it, and its template.
     pub template: String,
     /// After this it is of no use.
     pub expires_at: Option<Instant>,
@@ -171,7 +171,7 @@ impl Store {
                 for delivery in deliveries {
                     let (channel, from, to) = (delivery.id.channel, delivery.from, delivery.state);
                     change += Counts::change(from, to);
-                    counted.note(notification.created_at, &notification.event_type, channel, from, to);
+                    counted.note(notification, channel, from, to);
                     if to == DeliveryState::Pending {
                         resent.channels.insert(channel);
                     }
@@ -204,7 +204,7 @@ impl Store {
                 caps::insert_grants(rows(&grants)?).execute(conn).await?;
             }
             apply(conn, &locked, &changes).await?;
-            if let Some(statement) = counted.statement(epoch)? {
+            for statement in counted.statements(epoch)? {
                 statement.execute(conn).await?;
             }
             for statement in writes(epoch, at, &first)? {
@@ -315,11 +315,11 @@ fn reopen(replay: &str, deliveries: Bind) -> Statement<(Text, Text)> {
 fn take_route(notifications: Bind) -> Statement {
     Statement::new(
         "UPDATE notifications n
-         SET shadow = FALSE, lane = r.lane, template = r.template, expires_at = r.expires_at
+         SET shadow = FALSE, lane = r.lane, template = CASE WHEN n.variant IS NULL THEN r.template ELSE n.template END, expires_at = r.expires_at
          FROM json_to_recordset(?::json) AS r(id text, lane smallint, template text, expires_at timestamptz)
          WHERE n.id = r.id AND r.lane = r.lane + 0",
         "UPDATE notifications
-         SET shadow = 0, lane = r.value->>'lane', template = r.value->>'template',
+         SET shadow = 0, lane = r.value->>'lane', template = CASE WHEN variant IS NULL THEN r.value->>'template' ELSE template END,
              expires_at = r.value->>'expires_at'
          FROM json_each(?) AS r WHERE notifications.id = r.value->>'id'",
         vec![notifications],

@@ -23,6 +23,8 @@ pub(super) struct Locked {
     pub(super) user_id: i64,
     pub(super) correlation_id: Option<String>,
     pub(super) created_at: Instant,
+    /// The variant of its template, where it has any.
+    pub(super) variant: Option<String>,
     counts: Counts,
     ends: i64,
 }
@@ -50,16 +52,30 @@ pub struct Ended {
     pub failed: i64,
 }
 
-pub(super) type LockSql =
-    (Text, Text, Text, BigInt, Nullable<Text>, Moment, BigInt, BigInt, BigInt, BigInt, BigInt);
-pub(super) type LockTuple = (String, String, String, i64, Option<String>, Instant, i64, i64, i64, i64, i64);
+pub(super) type LockSql = (
+    Text,
+    Text,
+    Text,
+    BigInt,
+    Nullable<Text>,
+    Moment,
+    BigInt,
+    BigInt,
+    BigInt,
+    BigInt,
+    BigInt,
+    Nullable<Text>,
+);
+pub(super) type LockTuple =
+    (String, String, String, i64, Option<String>, Instant, i64, i64, i64, i64, i64, Option<String>);
 
 fn lock_statement(ids: Bind) -> Statement<LockSql> {
     Statement::new(
         "SELECT id, event_id, event_type, user_id, correlation_id, created_at, open::bigint, retry::bigint,
-                sent::bigint, failed::bigint, ends::bigint
+                sent::bigint, failed::bigint, ends::bigint, variant
          FROM notifications WHERE id = ANY(ARRAY(SELECT json_array_elements_text(?::json))) ORDER BY id FOR UPDATE",
-        "SELECT id, event_id, event_type, user_id, correlation_id, created_at, open, retry, sent, failed, ends
+        "SELECT id, event_id, event_type, user_id, correlation_id, created_at, open, retry, sent, failed, ends,
+                variant
          FROM notifications WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
         vec![ids],
     )
@@ -90,10 +106,19 @@ where
                 sent,
                 failed,
                 ends,
+                variant,
             )| {
                 let counts = Counts { open, retry, sent, failed };
-                let locked =
-                    Locked { event_id, event_type, user_id, correlation_id, created_at, counts, ends };
+                let locked = Locked {
+                    event_id,
+                    event_type,
+                    user_id,
+                    correlation_id,
+                    created_at,
+                    variant,
+                    counts,
+                    ends,
+                };
                 (NotificationId(id), locked)
             },
         )

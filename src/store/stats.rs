@@ -1,11 +1,15 @@
 //! Counts of deliveries by hour, type, channel and state, kept up to date by the same transactions
 //! that change the deliveries. So totals cost the same at ten rows and at ten million.
 
+mod variants;
+
 use std::collections::BTreeMap;
 
 use diesel::sql_types::{BigInt, Text};
 use serde::Serialize;
 
+pub use self::variants::VariantTotals;
+use super::shift::Locked;
 use super::{Bind, Statement, Store, StoreError, rows};
 use crate::domain::{Channel, DeliveryState, Instant};
 
@@ -21,13 +25,25 @@ pub(super) struct StatRow<'a> {
     /// Any moment of the hour in which the notification was made.
     pub(super) at: Instant,
     pub(super) event_type: &'a str,
+    /// The variant of its template, where it has any.
+    pub(super) variant: Option<&'a str>,
     pub(super) channel: Channel,
     pub(super) state: &'a str,
     pub(super) n: i64,
 }
 
-/// Changes counts. The rows are in the order of the key, the order in which all take the locks.
-pub(super) fn add(epoch: i64, changes: Bind) -> Statement {
+/// The statements that change counts, in the order in which all take the locks.
+pub(super) fn add(epoch: i64, changes: &[StatRow<'_>]) -> Result<Vec<Statement>, StoreError> {
+    let mut statements = vec![add_to_all(epoch, rows(&changes)?)];
+    let of_variants: Vec<&StatRow<'_>> = changes.iter().filter(|change| change.variant.is_some()).collect();
+    if !of_variants.is_empty() {
+        statements.push(variants::add(epoch.rem_euclid(SHARDS), rows(&of_variants)?));
+    }
+    Ok(statements)
+}
+
+/// The rows are in the order of the key.
+fn add_to_all(epoch: i64, changes: Bind) -> Statement {
     Statement::new(
         "INSERT INTO delivery_stats (hour, event_type, channel, state, shard, n)
          SELECT date_trunc('hour', at, 'UTC'), event_type, channel, state, ?::bigint::smallint, sum(n)
@@ -45,44 +61,42 @@ pub(super) fn add(epoch: i64, changes: Bind) -> Statement {
 
 /// Collects changes of counts, so that each count is changed once.
 #[derive(Default)]
-pub(super) struct Changes(BTreeMap<(Instant, String, Channel, &'static str), i64>);
+pub(super) struct Changes(BTreeMap<Counted, i64>);
+
+/// What is counted: the moment, the type, the variant, the channel and the state.
+type Counted = (Instant, String, Option<String>, Channel, &'static str);
 
 impl Changes {
-    /// Notes that a delivery, whose notification was made at `at`, changed its state.
-    pub(super) fn note(
-        &mut self,
-        at: Instant,
-        event_type: &str,
-        channel: Channel,
-        from: DeliveryState,
-        to: DeliveryState,
-    ) {
+    /// Notes that a delivery of a notification changed its state.
+    pub(super) fn note(&mut self, of: &Locked, channel: Channel, from: DeliveryState, to: DeliveryState) {
         let mut add = |state: DeliveryState, n: i64| {
             if !state.is_open() {
-                *self.0.entry((at, event_type.to_owned(), channel, state.as_str())).or_default() += n;
+                let key = (of.created_at, of.event_type.clone(), of.variant.clone(), channel, state.as_str());
+                *self.0.entry(key).or_default() += n;
             }
         };
         add(from, -1);
         add(to, 1);
     }
 
-    /// The statement that writes them, if there are any.
-    pub(super) fn statement(&self, epoch: i64) -> Result<Option<Statement>, StoreError> {
+    /// The statements that write them, if there are any.
+    pub(super) fn statements(&self, epoch: i64) -> Result<Vec<Statement>, StoreError> {
         if self.0.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let changes: Vec<StatRow<'_>> = self
             .0
             .iter()
-            .map(|((at, event_type, channel, state), n)| StatRow {
+            .map(|((at, event_type, variant, channel, state), n)| StatRow {
                 at: *at,
                 event_type,
+                variant: variant.as_deref(),
                 channel: *channel,
                 state,
                 n: *n,
             })
             .collect();
-        Ok(Some(add(epoch, rows(&changes)?)))
+        add(epoch, &changes)
     }
 }
 
@@ -109,7 +123,7 @@ impl Totals {
         (tried > 0).then(|| self.sent as f64 / tried as f64)
     }
 
-    fn add(&mut self, state: &str, n: i64) {
+    pub(super) fn add(&mut self, state: &str, n: i64) {
         match state.parse::<DeliveryState>() {
             Ok(state) => {
                 let counts = state.counts();

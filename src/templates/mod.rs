@@ -6,6 +6,7 @@
 //! type holds, and how a bank writes its own.
 
 mod builtin;
+mod cost;
 mod currency;
 mod decimal;
 mod error;
@@ -31,6 +32,7 @@ use facts::Facts;
 use format::Format;
 use part::Part;
 
+pub use cost::SmsCost;
 pub use error::{Fault, TemplateError, TemplateLoadError, TemplateProblem};
 pub use sms::{is_gsm7, segments};
 pub use variables::Variables;
@@ -151,12 +153,8 @@ impl Templates {
         channel: Channel,
         variables: &Variables,
     ) -> Result<Rendered, TemplateError> {
-        let of_type = format!("{template}.{}", builtin::DIGEST);
-        let name = match &variables.digest {
-            None => template,
-            Some(_) if self.known(&of_type) => of_type.as_str(),
-            Some(_) => builtin::DIGEST,
-        };
+        let digest = variables.digest.as_ref().map(|_| self.digest_of(template));
+        let name = digest.as_deref().unwrap_or(template);
         let mut message = Message {
             templates: self,
             name,
@@ -257,11 +255,15 @@ impl Message<'_> {
             let missing = Fault::Engine("it is missing, and nothing stands in for it".to_owned());
             return Err(self.error(part, locale::FALLBACK, missing, 0));
         };
+        self.made_from(part, &found)
+    }
+
+    fn made_from(&mut self, part: Part, found: &Found<'_>) -> Result<String, TemplateError> {
         self.version.update(found.hash);
         if part == Part::EmailHtml || !found.is_own {
             self.version.update(self.templates.shared_hash);
         }
-        let context = self.context(&found).map_err(|fault| self.error(part, &found.locale, fault, 0))?;
+        let context = self.context(found).map_err(|fault| self.error(part, &found.locale, fault, 0))?;
         let rendered =
             found.environment.get_template(&found.key).and_then(|template| template.render(context));
         let text = rendered.map_err(|error| {

@@ -18,7 +18,8 @@ pub(super) const DEFAULT: &str = "default";
 const LARGEST_FILE: u64 = 256 * 1024;
 
 /// What a template may use without defining it.
-const GIVEN: &[&str] = &["event", "payload", "recipient", "lang", "self", "super", "loop", "caller"];
+const GIVEN: &[&str] =
+    &["event", "payload", "recipient", "digest", "lang", "self", "super", "loop", "caller"];
 
 /// One file of the bank's.
 pub(super) struct OwnFile {

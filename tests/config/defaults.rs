@@ -59,9 +59,24 @@ fn a_route_that_says_nothing_more_has_the_documented_defaults() {
     assert_eq!(route.priority, Lane::Normal);
     assert_eq!((route.template.as_deref(), route.recipient.as_deref()), (None, None));
     assert_eq!(route.category, "general");
-    assert!(!route.mandatory && route.escalate.is_empty());
+    assert!(!route.mandatory && route.escalate.is_empty() && route.variants.is_empty());
     assert_eq!((route.quiet_hours.as_str(), route.over_cap.as_str()), ("defer", "suppress"));
     assert_eq!((route.expires_after, route.retry, route.mode), (None, None, Mode::Live));
+}
+
+#[test]
+fn variants_share_a_routes_recipients() {
+    let text = r#"
+        [routes."transaction.completed"]
+        channels = ["push"]
+        variants = [{name = "b", template = "transaction.completed.b", share = 20},
+                    {name = "short-1", template = "generic", share = 80}]
+    "#;
+    let config = super::load(text, &[]).unwrap();
+    let variants = &config.routes.get("transaction.completed").unwrap().variants;
+    let shown: Vec<_> =
+        variants.iter().map(|one| (one.name.as_str(), one.template.as_str(), one.share)).collect();
+    assert_eq!(shown, [("b", "transaction.completed.b", 20), ("short-1", "generic", 80)]);
 }
 
 #[test]

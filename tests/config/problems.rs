@@ -167,6 +167,14 @@ fn every_rule_names_its_key() {
         [routes."c.d"]
         channels = ["push", "push"]
         recipient = "/a~2"
+        [routes."e.f"]
+        channels = ["push"]
+        variants = [
+            {name = "a", template = "e.f.b", share = 20},
+            {name = "B", template = "../x", share = 0},
+            {name = "c", template = "e.f.c", share = 50},
+            {name = "c", template = "e.f.d", share = 40},
+        ]
     "#;
     let keys: Vec<String> =
         load(text, &[]).unwrap_err().problems.into_iter().map(|problem| problem.key).collect();
@@ -214,6 +222,12 @@ fn every_rule_names_its_key() {
         "routes.\"a.b\".template",
         "routes.\"c.d\".channels",
         "routes.\"c.d\".recipient",
+        "routes.\"e.f\".variants",
+        "routes.\"e.f\".variants[0].name",
+        "routes.\"e.f\".variants[1].name",
+        "routes.\"e.f\".variants[1].share",
+        "routes.\"e.f\".variants[1].template",
+        "routes.\"e.f\".variants[3].name",
         "routes.\"notification.sent\"",
         "server.max_body",
         "server.public_url",
@@ -250,6 +264,14 @@ fn values_that_cannot_be_read() {
         ("caps = [{limit = 1}]", "caps[0].window"),
         ("push.fallback = {}", "push.fallback.provider"),
         ("server = 5", "server"),
+        (
+            "routes.x = {channels = [\"sms\"], variants = [{name = \"b\", share = 5}]}",
+            "routes.x.variants[0].template",
+        ),
+        (
+            "routes.x = {channels = [\"sms\"], variants = [{name = \"b\", template = \"b\", share = 101}]}",
+            "routes.x.variants[0].share",
+        ),
         ("routes.x = {escalate = [{after = \"1s\", channel = \"pigeon\"}]}", "routes.x.escalate[0].channel"),
     ] {
         let keys: Vec<String> =

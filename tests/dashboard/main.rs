@@ -10,6 +10,7 @@ mod browser;
 mod harness;
 mod live;
 mod login;
+mod not_sent;
 mod pages;
 mod retry;
 mod visitor;

@@ -99,6 +99,11 @@ async fn every_page_is_sent_with_its_headers() {
         stranger.get("/notifications").await.expect(303),
         stranger.get("/notifications/fragment").await.expect(401),
         visitor.get("/shadow").await.expect(200),
+        visitor.get("/not-sent").await.expect(200),
+        visitor.get("/not-sent?state=x").await.expect(400),
+        stranger.get("/not-sent").await.expect(303),
+        visitor.get("/notifications/nothing").await.expect(404),
+        stranger.get("/notifications/nothing").await.expect(303),
         stranger.get("/shadow").await.expect(303),
         stranger.get("/login").await.expect(200),
         stranger.get("/login/x").await.expect(410),
@@ -154,13 +159,15 @@ async fn a_provider_that_fails_is_shown(db: Db) {
 }
 
 async fn the_page_of_shadow_mode_tells_where_two_systems_differ(db: Db) {
-    let shadow = "[routes.\"transaction.completed\"]\nchannels = [\"email\", \"sms\"]\nmode = \"shadow\"\n";
+    let shadow = "[routes.\"transaction.completed\"]\nchannels = [\"email\", \"sms\"]\nmode = \"shadow\"\n\
+                  variants = [{name = \"b\", template = \"generic\", share = 100}]\n";
     let herald = Herald::start_with(db, &[], shadow).await;
     let admin = herald.api("admin").await;
     let visitor = Visitor::by_token(&herald, "read").await;
     let page = async || visitor.get("/shadow").await.expect(200).text;
     let empty = page().await;
     assert!(empty.contains("Nothing to compare yet.") && empty.contains("Nothing differs."), "{empty}");
+    assert!(!empty.contains("Variants of templates"), "{empty}");
     assert!(visitor.get("/notifications").await.text.contains("href=\"/shadow\""), "the way there");
 
     user(&admin, 42).await;
@@ -176,6 +183,8 @@ async fn the_page_of_shadow_mode_tells_where_two_systems_differ(db: Db) {
     let page = page().await;
     for shown in [
         "transaction.completed <span class=\"pill\">SMS</span>",
+        "Variants of templates",
+        "transaction.completed <span class=\"pill plain\">b</span> <span class=\"pill\">E-mail</span>",
         "data-label=\"Only old\">1</td>",
         "data-label=\"Agree\">100%</td>",
         "The old system sent it. Herald: suppressed, opted out.",

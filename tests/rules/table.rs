@@ -54,6 +54,7 @@ pub(crate) fn route(cells: &[String]) -> (String, Route) {
         quiet_hours: QuietHours::Defer,
         over_cap: OverCap::Suppress,
         expires_after: None,
+        variants: Vec::new(),
         escalate: Vec::new(),
         mode: Mode::Live,
         retry: None,

@@ -31,3 +31,5 @@ mod several;
 mod systemd;
 mod tokens;
 mod users_import;
+mod variants;
+mod waiting;

@@ -28,3 +28,4 @@ mod record;
 mod replays;
 mod retention;
 mod values;
+mod variants;

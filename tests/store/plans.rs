@@ -144,7 +144,8 @@ pub(crate) async fn round(store: &Store, epoch: i64, round: usize, size: usize) 
         ..NotificationFilter::default()
     };
     store.notifications(failed, None, 50).await.unwrap();
-    store.deliveries_of_event("h-77").await.unwrap();
+    let waited: Vec<String> = (0..3).map(|n| format!("h-7{n}")).collect();
+    store.ends_of_events(&waited).await.unwrap();
     let letters = store.dead_letters(DeadLetterFilter::default(), None, 20).await.unwrap();
     store.resolve_dead_letters(epoch, letters, false).await.unwrap();
     store.contacts(vec![1, 2, 3]).await.unwrap();

@@ -161,7 +161,7 @@ on_both! {
         assert!(sent.deliveries[0].sent_at.is_some());
         assert_eq!(sent.deliveries[0].reference.as_deref(), Some("r-1"));
 
-        assert_eq!(db.store.deliveries_of_event("c").await.unwrap(), [
+        assert_eq!(db.store.ends_of_events(&["c".to_owned()]).await.unwrap()["c"].deliveries, [
             ("email".to_owned(), "sending".to_owned(), None),
             ("sms".to_owned(), "retry".to_owned(), Some("because".to_owned())),
         ]);

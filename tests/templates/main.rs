@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod built_in;
+mod cost;
 mod own;
 
 use herald::domain::{Channel, Content, Instant};

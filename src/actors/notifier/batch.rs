@@ -1,9 +1,10 @@
 //! One batch of events while it is decided on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::Checked;
+use crate::actors::decided::{Counted, counted};
 use crate::actors::hand::Room;
 use crate::actors::instance::Instance;
 use crate::actors::rules::{Rules, Times};
@@ -120,6 +121,8 @@ pub(super) struct Decided {
     pub(super) full: Vec<(i64, Cap, Instant)>,
     /// The time of the decision.
     pub(super) now: Instant,
+    /// What was decided about each delivery, by its event's position.
+    pub(super) verdicts: Vec<(i64, Counted)>,
 }
 
 /// One batch while it is being decided.
@@ -131,18 +134,31 @@ pub(super) struct Batch {
     now: Instant,
     rooms: HashMap<DeliveryId, Room>,
     left: Vec<Channel>,
+    known_full: HashSet<(i64, Cap)>,
+    verdicts: Vec<(i64, Counted)>,
 }
 
 impl Batch {
-    /// A batch, with what its recipients have spent of their caps.
+    /// A batch, with what its recipients have spent of their caps. `known_full` are the caps that were known
+    /// to be full.
     pub(super) fn new(
         instance: Arc<Instance>,
         rules: Arc<Rules>,
         known: Known,
-        spent: Spent,
+        (spent, known_full): (Spent, HashSet<(i64, Cap)>),
         now: Instant,
     ) -> Self {
-        Self { instance, rules, known, spent, now, rooms: HashMap::new(), left: Vec::new() }
+        Self {
+            instance,
+            rules,
+            known,
+            spent,
+            now,
+            rooms: HashMap::new(),
+            left: Vec::new(),
+            known_full,
+            verdicts: Vec::new(),
+        }
     }
 
     /// Decides on all events, in their order.
@@ -157,7 +173,8 @@ impl Batch {
         let claimed = claimed_details(events, &handled, &self.known);
         let made = handled.iter().any(|event| !event.notifications.is_empty());
         let full = self.spent.full(self.now).map(|(user, cap, until)| (user, cap.clone(), until)).collect();
-        (handled, Decided { rooms: self.rooms, left: self.left, claimed, made, full, now: self.now })
+        let Self { rooms, left, now, verdicts, .. } = self;
+        (handled, Decided { rooms, left, claimed, made, full, now, verdicts })
     }
 
     fn handle(&mut self, queued: &QueuedEvent, event: &NewEvent) -> HandledEvent {
@@ -189,7 +206,10 @@ impl Batch {
                 let times = Times { stored_at: queued.created_at, expires_at, now: self.now };
                 let contacts = self.known.contacts.get(&user);
                 let question = rules.question(&event.kind, route, user, contacts, times);
-                plan = Some((route, user, decide(&question, &mut self.spent)));
+                let decided = decide(&question, &mut self.spent);
+                let counted = counted(&question, &decided, &self.known_full);
+                self.verdicts.extend(counted.map(|counted| (queued.position, counted)));
+                plan = Some((route, user, decided));
             }
         }
         let verdicts = plan.as_ref().map_or(&[][..], |(.., plan)| &plan.verdicts);
@@ -264,6 +284,7 @@ pub(in crate::actors) fn notification(
                 .then(|| digest_key(user, verdict.channel, &event.kind)),
         })
         .collect();
+    let (template, variant) = route.told_by(&event.kind, user);
     NewNotification {
         id: NotificationId::of(queued.position, &event.id, user),
         event_id: event.id.clone(),
@@ -271,13 +292,13 @@ pub(in crate::actors) fn notification(
         user_id: user,
         lane: route.priority,
         correlation_id: event.correlation_id.clone(),
-        template: route.template.clone().unwrap_or_else(|| event.kind.clone()),
+        template: template.to_owned(),
         locale: Some(own(|contacts| &contacts.locale, &rules.defaults.locale)),
         time_zone: Some(own(|contacts| &contacts.time_zone, &rules.defaults.time_zone)),
         name: contacts.and_then(|contacts| contacts.name.clone()),
         expires_at: route.expires_at(queued.timestamp, queued.created_at),
         shadow: route.mode == Mode::Shadow,
-        variant: None,
+        variant: variant.map(str::to_owned),
         category: route.category.clone(),
         flood_granted: plan.flood_granted,
         deliveries,

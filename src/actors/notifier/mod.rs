@@ -129,8 +129,9 @@ async fn handle_events(
         let instance = Arc::clone(&instance);
         move |granted: crate::store::Granted| {
             let now = granted.now;
+            let known_full = full.iter().map(|(user, cap, _)| (*user, cap.clone())).collect();
             let spent = rules::spent(asked, granted, full);
-            Batch::new(instance, rules, known, spent, now).decide(&checked)
+            Batch::new(instance, rules, known, (spent, known_full), now).decide(&checked)
         }
     };
     let written = instance.store.handle_by(instance.epoch(), now, places, questions, decide).await;
@@ -145,6 +146,12 @@ async fn handle_events(
         }
     }
     metrics::counter!("herald_events_handled_total").increment(taken.len() as u64);
+    for (_, counted) in decided.verdicts.iter().filter(|(position, _)| taken.contains(position)) {
+        super::decided::note("handling", counted.state, counted.reason);
+        if counted.early {
+            metrics::counter!("herald_caps_refused_early_total").increment(1);
+        }
+    }
     limiters.remember(decided.full, decided.now);
     let mut rooms = decided.rooms;
     let claimed = decided

@@ -34,7 +34,7 @@ pub(super) async fn step(
                 grants.extend(granted(route, user, event, now, &plan));
                 if would.iter().any(|would| would.channel == Channel::Sms && would.goes()) {
                     let contacts = facts.known.contacts.get(&user);
-                    match segments(rules, templates, contacts, queued, route) {
+                    match segments(rules, templates, contacts, queued, (route, user)) {
                         Some(segments) => report.sms_segments.would += segments,
                         None => report.unrendered += 1,
                     }
@@ -104,7 +104,7 @@ fn segments(
     templates: &Templates,
     contacts: Option<&Contacts>,
     queued: &QueuedEvent,
-    route: &Route,
+    (route, user): (&Route, i64),
 ) -> Option<u64> {
     let own = |choose: fn(&Contacts) -> &Option<String>, default: &str| {
         let own = contacts.and_then(|contacts| choose(contacts).clone());
@@ -122,7 +122,7 @@ fn segments(
         time_zone: own(|contacts| &contacts.time_zone, &rules.defaults.time_zone),
         digest: None,
     };
-    let template = route.template.as_deref().unwrap_or(&queued.kind);
+    let (template, _) = route.told_by(&queued.kind, user);
     match templates.render(template, Channel::Sms, &variables).ok()?.content {
         Content::Sms { segments, .. } => Some(u64::from(segments)),
         _ => None,

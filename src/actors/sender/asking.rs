@@ -40,6 +40,7 @@ pub(super) async fn ask(
     if verdict.state == DeliveryState::Pending {
         return Ok(());
     }
+    crate::actors::decided::note("send", verdict.state, verdict.reason);
     Err(Box::new(refused(equipment, delivery, verdict)))
 }
 

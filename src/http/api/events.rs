@@ -7,6 +7,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::{Instant as Tick, sleep_until, timeout_at};
 
 use super::{Page, json, mask, one_more};
 use crate::domain::event::cloudevents;
@@ -15,12 +16,13 @@ use crate::domain::{DeliveryState, EventOutcome, Instant, NewEvent, Scope};
 use crate::http::idempotency::{Answer, once};
 use crate::http::query::Query;
 use crate::http::{Api, Caller, Problem, body};
-use crate::store::{Appended, EventFilter, EventRecord};
+use crate::store::{Appended, EventEnds, EventFilter, EventRecord};
 
 /// The longest that a caller may wait for the deliveries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// How often it is looked whether they have ended.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How often it is looked whether they have ended: at first, and later on.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(250);
 
 #[derive(Serialize)]
 struct Published {
@@ -46,6 +48,11 @@ struct ToldDelivery {
 }
 
 impl Told {
+    fn of(ends: EventEnds) -> Self {
+        let delivery = |(channel, state, reason)| ToldDelivery { channel, state, reason };
+        Self { outcome: ends.outcome, deliveries: ends.deliveries.into_iter().map(delivery).collect() }
+    }
+
     fn has_ended(&self) -> bool {
         let is_open = |delivery: &ToldDelivery| {
             delivery.state.parse::<DeliveryState>().is_ok_and(DeliveryState::is_open)
@@ -54,31 +61,39 @@ impl Told {
     }
 }
 
-/// Looks until every delivery of the events has ended or the time is up; says whether all have.
-async fn wait_for_ends(api: &Api, published: &mut [Published], wait: Duration) -> Result<bool, Problem> {
-    let deadline = actix_web::rt::time::Instant::now() + wait;
+/// Looks until every delivery of the events has ended or the time is up; says whether all have. The events are
+/// stored by now: a database that does not answer meanwhile changes nothing about that, and is asked again.
+async fn wait_for_ends(api: &Api, published: &mut [Published], wait: Duration) -> bool {
+    let deadline = Tick::now() + wait;
+    let mut pause = LOOK_EVERY;
     loop {
-        for event in published.iter_mut() {
-            if event.told.as_ref().is_some_and(Told::has_ended) {
-                continue;
+        let open = published.iter().filter(|event| !event.told.as_ref().is_some_and(Told::has_ended));
+        let open: Vec<String> = open.map(|event| event.id.clone()).collect();
+        if open.is_empty() {
+            return true;
+        }
+        match timeout_at(deadline, api.instance.store.ends_of_events(&open)).await {
+            Ok(Ok(mut found)) => {
+                for event in published.iter_mut() {
+                    if let Some(ends) = found.remove(&event.id) {
+                        event.told = Some(Told::of(ends));
+                    }
+                }
             }
-            let found = api.instance.store.event(&event.id).await?;
-            let deliveries = api.instance.store.deliveries_of_event(&event.id).await?;
-            event.told = found.map(|found| Told {
-                outcome: found.outcome,
-                deliveries: deliveries
-                    .into_iter()
-                    .map(|(channel, state, reason)| ToldDelivery { channel, state, reason })
-                    .collect(),
-            });
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a caller waits, and what came of its events could not be read yet");
+                metrics::counter!("herald_store_errors_total", "during" => "wait").increment(1);
+            }
+            Err(_) => return false,
         }
         if published.iter().all(|event| event.told.as_ref().is_some_and(Told::has_ended)) {
-            return Ok(true);
+            return true;
         }
-        if actix_web::rt::time::Instant::now() >= deadline || api.instance.is_stopping() {
-            return Ok(false);
+        if Tick::now() >= deadline || api.instance.is_stopping() {
+            return false;
         }
-        actix_web::rt::time::sleep(LOOK_EVERY).await;
+        sleep_until(deadline.min(Tick::now() + pause)).await;
+        pause = (pause * 5 / 4).min(LOOK_AT_LEAST_EVERY);
     }
 }
 
@@ -119,7 +134,7 @@ pub(super) async fn publish(
             })
             .collect();
         let ended = match wait {
-            Some(wait) => wait_for_ends(&api, &mut published, wait).await?,
+            Some(wait) => wait_for_ends(&api, &mut published, wait).await,
             None => false,
         };
         let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };

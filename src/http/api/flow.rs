@@ -15,16 +15,16 @@ const MOST: i64 = 100;
 
 /// An entry of the ledger.
 #[derive(Serialize)]
-struct Decided {
-    at: Instant,
+pub(in crate::http) struct Decided {
+    pub(in crate::http) at: Instant,
     /// The channel that it is about; none: all, when the event was handled.
-    channel: Option<crate::domain::Channel>,
+    pub(in crate::http) channel: Option<crate::domain::Channel>,
     user_id: Option<i64>,
     /// The version of the rules.
-    rules: String,
-    words: Vec<String>,
+    pub(in crate::http) rules: String,
+    pub(in crate::http) words: Vec<String>,
     #[serde(flatten)]
-    record: StoredRecord,
+    pub(in crate::http) record: StoredRecord,
 }
 
 impl From<Decision> for Decided {
@@ -88,12 +88,13 @@ struct Flow {
     caused: Vec<Named>,
 }
 
+/// Why a notification was sent, or not.
 #[derive(Serialize)]
-struct Explanation {
-    words: Vec<String>,
+pub(in crate::http) struct Explanation {
+    pub(in crate::http) words: Vec<String>,
     event: Named,
-    notification: NotificationRecord,
-    decisions: Vec<Decided>,
+    pub(in crate::http) notification: NotificationRecord,
+    pub(in crate::http) decisions: Vec<Decided>,
     not_sent: Vec<NotSent>,
 }
 
@@ -113,7 +114,10 @@ pub(super) async fn of_event(
     let work_items = store.work_of_event(&event.id).await?;
     let caused = caused(&api, &event, &notifications).await?;
     let mut words = vec![event_in_words(&event)];
-    words.extend(notifications.iter().flat_map(deliveries_in_words));
+    for notification in &notifications {
+        words.extend(variant_in_words(notification));
+        words.extend(deliveries_in_words(notification));
+    }
     let not_sent = notifications.iter().flat_map(not_sent).collect();
     respond(&Flow {
         event: (&event).into(),
@@ -133,20 +137,21 @@ pub(super) async fn of_notification(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     caller.needs(Scope::Read)?;
-    let notification = notifications::find(&api, &id).await?;
+    respond(&explain(&api, &id).await?)
+}
+
+/// Explains a notification.
+pub(in crate::http) async fn explain(api: &Api, id: &str) -> Result<Explanation, Problem> {
+    let notification = notifications::find(api, id).await?;
     let event = api.instance.store.event(&notification.event_id).await?;
     let event = event.ok_or_else(|| Problem::not_found("event"))?;
-    let mut decisions = decisions(&api, event.position).await?;
+    let mut decisions = decisions(api, event.position).await?;
     decisions.retain(|decided| decided.user_id.is_none_or(|user| user == notification.user_id));
     let mut words = vec![event_in_words(&event)];
+    words.extend(variant_in_words(&notification));
     words.extend(deliveries_in_words(&notification));
-    respond(&Explanation {
-        words,
-        event: (&event).into(),
-        not_sent: not_sent(&notification),
-        decisions,
-        notification,
-    })
+    let (event, not_sent) = ((&event).into(), not_sent(&notification));
+    Ok(Explanation { words, event, not_sent, decisions, notification })
 }
 
 async fn decisions(api: &Api, position: i64) -> Result<Vec<Decided>, Problem> {
@@ -200,6 +205,11 @@ fn event_in_words(event: &EventRecord) -> String {
         },
     };
     format!("The event {} ({}) {what}.", event.id, event.kind)
+}
+
+fn variant_in_words(notification: &NotificationRecord) -> Option<String> {
+    let variant = notification.variant.as_ref()?;
+    Some(format!("The recipient is in variant {variant}: its template is {}.", notification.template))
 }
 
 fn deliveries_in_words(notification: &NotificationRecord) -> Vec<String> {

@@ -12,12 +12,14 @@ mod preferences;
 mod replays;
 mod runtime;
 mod sandbox;
+mod stats;
 mod tokens;
 mod users;
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
+pub(super) use self::flow::{Decided, explain};
 use super::Problem;
 use crate::store::Found;
 
@@ -54,6 +56,7 @@ pub fn routes(app: &mut web::ServiceConfig) {
             )
             .service(at("/replays").route(web::post().to(replays::create)))
             .service(at("/replays/{id}").route(web::get().to(replays::one)))
+            .service(at("/stats").route(web::get().to(stats::read)))
             .service(at("/runtime").route(web::get().to(runtime::tree)))
             .service(at("/runtime/{actor}/restart").route(web::post().to(runtime::restart)))
             .service(at("/channels/{channel}/pause").route(web::post().to(controls::pause)))

@@ -3,6 +3,8 @@
 mod assets;
 mod forms;
 mod login;
+mod not_sent;
+mod notification;
 mod overview;
 mod page;
 mod retry;
@@ -78,7 +80,9 @@ pub(super) fn routes(app: &mut web::ServiceConfig) {
         .service(at("/notifications/fragment").route(web::get().to(page::fragment)))
         .service(at("/notifications/stream").route(web::get().to(stream::stream)))
         .service(at("/notifications/retry").route(web::post().to(retry::any)))
+        .service(at("/notifications/{id}").route(web::get().to(notification::page)))
         .service(at("/notifications/{id}/retry").route(web::post().to(retry::of_notification)))
+        .service(at("/not-sent").route(web::get().to(not_sent::page)))
         .service(at("/shadow").route(web::get().to(shadow::page)))
         .service(at("/assets/dashboard.css").route(web::get().to(assets::css)))
         .service(at("/assets/dashboard.js").route(web::get().to(assets::js)));

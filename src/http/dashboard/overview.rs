@@ -78,6 +78,8 @@ pub(super) struct When {
 /// A dead letter.
 pub(super) struct Letter {
     pub(super) id: String,
+    /// Where its notification is shown, where it has one.
+    pub(super) page: Option<String>,
     pub(super) action: String,
     pub(super) at: When,
     pub(super) event_type: String,
@@ -88,6 +90,7 @@ pub(super) struct Letter {
 
 /// A notification.
 pub(super) struct Notification {
+    pub(super) id: String,
     pub(super) at: When,
     pub(super) event_type: String,
     pub(super) user: i64,
@@ -178,7 +181,7 @@ impl Standing {
 }
 
 impl Figures {
-    fn of(totals: &Totals) -> Self {
+    pub(super) fn of(totals: &Totals) -> Self {
         // Down, so that 100% is said only of no failure at all.
         let rate = totals.success_rate().map(|rate| format!("{:.1}%", (rate * 1000.0).floor() / 10.0));
         Self {
@@ -240,12 +243,14 @@ impl Letter {
             ("event", _) => "the event itself".to_owned(),
             _ => letter.concern.unwrap_or_default(),
         };
+        let page = letter.notification_id.as_ref().map(|id| format!("/notifications/{id}"));
         let action = match letter.notification_id {
             Some(notification) => format!("/notifications/{notification}/retry"),
             None => "/notifications/retry".to_owned(),
         };
         Self {
             id: letter.id,
+            page,
             action,
             at: When::of(letter.died_at, now),
             event_type: letter.event_type,
@@ -267,6 +272,7 @@ impl Notification {
             .collect();
         Self {
             at: When::of(one.created_at, now),
+            id: one.id,
             event_type: one.event_type,
             user: one.user_id,
             status_class: one.status.to_lowercase(),
@@ -285,13 +291,18 @@ impl Cell {
         };
         let reason = delivery.reason.as_deref().map(words);
         let went = matches!(delivery.state.parse(), Ok(DeliveryState::Sent | DeliveryState::Delivered));
-        let next =
-            delivery.next_attempt_at.filter(|_| delivery.state == "retry").map(|at| When::of(at, now).short);
+        let next = delivery.next_attempt_at.map(|at| When::of(at, now).short);
         let note = match (next, &reason) {
-            (Some(next), _) => Some(format!("next at {next}")),
-            (None, Some(reason)) if !went => Some(reason.clone()),
-            _ => None,
+            (Some(next), _) if delivery.state == "retry" => Some(format!("next at {next}")),
+            (Some(next), Some(reason)) if delivery.state == "deferred" => {
+                Some(format!("{reason}, until {next}"))
+            }
+            // `expired` and `digested` need no second word.
+            (_, reason) => {
+                reason.clone().filter(|reason| !went && !delivery.state.starts_with(reason.as_str()))
+            }
         };
+        let reason = if delivery.state == "deferred" { note.clone() } else { reason };
         Self {
             channel: name(channel),
             class: delivery.state.clone(),

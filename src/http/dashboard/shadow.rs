@@ -3,18 +3,21 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use askama::Template;
+use chrono::TimeDelta;
 
-use super::overview::{When, grouped, name, words};
+use super::overview::{Figures, When, grouped, name, words};
 use super::page::{Refused, html, see};
-use crate::domain::{Scope, SendMatch};
+use crate::domain::{Instant, Scope, SendMatch};
 use crate::http::Api;
 use crate::http::auth::Session;
-use crate::store::{ComparedChannel, SendFilter, SendTotals};
+use crate::store::{ComparedChannel, SendFilter, SendTotals, VariantTotals};
 
 /// How many events that differ are shown.
 const LATEST: i64 = 50;
 /// How many unknown events are named.
 const UNKNOWN: i64 = 5;
+/// How far back the variants of templates are counted.
+const VARIANT_DAYS: i64 = 30;
 
 /// The page.
 #[derive(Template)]
@@ -26,6 +29,15 @@ struct Shadow {
     differing: Vec<Difference>,
     unknown: i64,
     unknown_ids: String,
+    variants: Vec<VariantLine>,
+}
+
+/// A variant of a template on a channel.
+struct VariantLine {
+    kind: String,
+    variant: String,
+    channel: String,
+    figures: Figures,
 }
 
 /// A type on a channel.
@@ -55,12 +67,15 @@ pub(super) async fn page(api: web::Data<Api>, request: HttpRequest) -> Result<Ht
     session.needs(Scope::Read)?;
     let store = &api.instance.store;
     let filter = SendFilter { differ: true, ..SendFilter::default() };
-    let (comparison, found, (unknown, ids)) = tokio::try_join!(
+    let now = api.instance.now();
+    let month = Instant::from(now.utc() - TimeDelta::days(VARIANT_DAYS));
+    let (comparison, found, (unknown, ids), variants) = tokio::try_join!(
         store.compare_totals(&filter),
         store.compare_sends(filter.clone(), None, LATEST),
         store.sends_of_unknown_events(UNKNOWN),
+        store.variant_totals(month, now),
     )?;
-    let now = api.instance.now().utc();
+    let now = now.utc();
     let lines =
         comparison.totals.into_iter().map(|((kind, channel), totals)| Line::of(kind, name(channel), &totals));
     let differing = found.items.into_iter().flat_map(|event| {
@@ -82,8 +97,17 @@ pub(super) async fn page(api: web::Data<Api>, request: HttpRequest) -> Result<Ht
         differing: differing.collect(),
         unknown,
         unknown_ids: ids.join(", "),
+        variants: variants.into_iter().map(VariantLine::of).collect(),
     };
     html(StatusCode::OK, &page)
+}
+
+impl VariantLine {
+    fn of(found: VariantTotals) -> Self {
+        let channel = found.channel.parse().map(name).map_or(found.channel, str::to_owned);
+        let figures = Figures::of(&found.totals);
+        Self { kind: found.event_type, variant: found.variant, channel, figures }
+    }
 }
 
 impl Line {

@@ -31,7 +31,7 @@ async fn bank(smtp: &SmtpPeer, authorities: bool) -> (Bank, crate::peers::FcmPee
 /// What it says of a channel, and nothing else that is wrong.
 async fn problem(bank: &Bank, what: &str) -> String {
     let ended = bank.herald.run(&["check"]).await.code(1);
-    let problems: Vec<_> = ended.stdout.lines().filter(|line| !line.starts_with("ok ")).collect();
+    let problems: Vec<_> = ended.stdout.lines().filter(|line| line.starts_with("problem ")).collect();
     assert_eq!(problems.len(), 1, "{}", ended.stdout);
     let start = format!("problem  {what}: ");
     let problem = problems[0].strip_prefix(&start).unwrap_or_else(|| panic!("{}", ended.stdout)).to_owned();
