@@ -161,7 +161,7 @@ on_both! {
                 digest_key: None,
                 granted: false,
             }],
-            ledger: Some((1, LedgerEntry { user_id: Some(42), rules: "v".to_owned(), record: "{}".to_owned() })),
+            ledger: (1, LedgerEntry { user_id: Some(42), rules: "v".to_owned(), record: "{}".to_owned() }),
         });
         let resending = Resending { reopened: reopened.collect(), first: Vec::new() };
         let step = ReplayStep { id: "r-1".to_owned(), from: replay.begins, to: replay.until, finished: true };
