@@ -364,7 +364,8 @@ impl<'q, 'a> Asking<'q, 'a> {
             }
             OverCap::Digest => self.later(until, DIGEST),
         };
-        let saw = format!("{}: full until {}", cap.in_words(), until.to_rfc3339());
+        let crowd = if objection.until > Some(until) { ", and others wait before it" } else { "" };
+        let saw = format!("{}: full until {}{crowd}", cap.in_words(), until.to_rfc3339());
         self.note("frequency_cap", saw, &objection);
         Some(objection)
     }
