@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use tokio::time::Instant as Tick;
 
 use super::instance::Instance;
 use super::messages::{EventsStored, HandleEvents};
@@ -19,6 +20,11 @@ use crate::supervision::SupervisedContext;
 
 /// How long the handling of a batch may take. The store's own deadlines are below it.
 const HANDLED_WITHIN: Duration = Duration::from_secs(30);
+/// What comes in meanwhile waits for the batch in hand, however urgent it is: one that takes longer than
+/// this makes the next one smaller.
+const LONG_BATCH: Duration = Duration::from_millis(200);
+/// The smallest batch that is made so.
+const SMALL_BATCH: usize = 16;
 /// An event whose handling crashed this often is given up.
 const MOST_CRASHES: i64 = 3;
 
@@ -29,6 +35,8 @@ pub(super) struct Dispatcher {
     routes: Arc<Routes>,
     busy: bool,
     rung: bool,
+    /// How many events the next batch may have.
+    batch: usize,
     /// After a crash: how many events are handled one by one, to find the one that it is due to.
     one_by_one: usize,
 }
@@ -38,7 +46,7 @@ enum Round {
     /// Nothing is open.
     Empty,
     /// So many events were handled.
-    Handled,
+    Handled(usize),
     /// The handling of so many events crashed.
     Crashed(usize),
     /// The store failed; the next tick tries again.
@@ -48,7 +56,8 @@ enum Round {
 impl Dispatcher {
     /// A dispatcher for events on these routes.
     pub(super) fn new(instance: Arc<Instance>, notifier: Addr<Notifier>, routes: Arc<Routes>) -> Self {
-        Self { instance, notifier, routes, busy: false, rung: false, one_by_one: 0 }
+        let batch = instance.settings.dispatch_batch;
+        Self { instance, notifier, routes, busy: false, rung: false, batch, one_by_one: 0 }
     }
 
     fn dispatch(&mut self, ctx: &mut SupervisedContext<Self>) {
@@ -58,23 +67,40 @@ impl Dispatcher {
         crate::breakpoint!("dispatcher");
         self.busy = true;
         self.rung = false;
-        let limit = if self.one_by_one > 0 { 1 } else { self.instance.settings.dispatch_batch };
+        let limit = if self.one_by_one > 0 { 1 } else { self.batch };
+        let begun = Tick::now();
         let round = round(Arc::clone(&self.instance), self.notifier.clone(), Arc::clone(&self.routes), limit);
-        ctx.spawn(round.into_actor(self).map(|round, dispatcher, ctx| {
+        ctx.spawn(round.into_actor(self).map(move |round, dispatcher, ctx| {
             dispatcher.busy = false;
             dispatcher.one_by_one = match round {
                 Round::Crashed(count) => dispatcher.one_by_one.max(count),
                 _ => dispatcher.one_by_one.saturating_sub(1),
             };
+            // A few urgent ones say nothing of how long a whole batch takes.
+            if matches!(round, Round::Handled(count) if count >= limit && limit > 1) {
+                let most = dispatcher.instance.settings.dispatch_batch;
+                dispatcher.batch = next_batch(dispatcher.batch, most, begun.elapsed());
+            }
             let more = match round {
                 Round::Empty => dispatcher.rung,
-                Round::Handled | Round::Crashed(_) => true,
+                Round::Handled(_) | Round::Crashed(_) => true,
                 Round::Failed => false,
             };
             if more {
                 dispatcher.dispatch(ctx);
             }
         }));
+    }
+}
+
+/// How many events the next batch may have, after one that took so long.
+fn next_batch(batch: usize, most: usize, took: Duration) -> usize {
+    if took > LONG_BATCH {
+        (batch / 2).max(SMALL_BATCH.min(most))
+    } else if took < LONG_BATCH / 3 {
+        batch.saturating_mul(2).min(most)
+    } else {
+        batch
     }
 }
 
@@ -94,7 +120,7 @@ async fn round(
     let suspect = events.first().filter(|_| events.len() == 1).cloned();
     let count = events.len();
     match notifier.send(HandleEvents(events)).timeout(HANDLED_WITHIN).await {
-        Ok(Ok(_)) => Round::Handled,
+        Ok(Ok(_)) => Round::Handled(count),
         Ok(Err(error)) if error.is_transient() || matches!(error, StoreError::Fenced) => failed(&error),
         // Something about one of the events: find out which, by itself.
         Ok(Err(error)) => match suspect {
@@ -152,7 +178,7 @@ async fn give_up(instance: &Instance, event: &QueuedEvent, reason: String) -> Ro
         introduces: None,
     };
     match instance.store.handle(instance.epoch(), instance.now(), vec![failed_event]).await {
-        Ok(_) => Round::Handled,
+        Ok(_) => Round::Handled(1),
         Err(error) => failed(&error),
     }
 }
@@ -178,5 +204,21 @@ impl Handler<EventsStored> for Dispatcher {
     fn handle(&mut self, _: EventsStored, ctx: &mut Self::Context) {
         self.rung = true;
         self.dispatch(ctx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_as_large_as_what_is_urgent_can_wait_for() {
+        let next = |batch, most, ms| next_batch(batch, most, Duration::from_millis(ms));
+        assert_eq!(next(256, 256, 500), 128, "it took long");
+        assert_eq!(next(20, 256, 500), 16, "and there is an end to that");
+        assert_eq!(next(256, 256, 10), 256);
+        assert_eq!(next(64, 256, 10), 128, "it is fast again");
+        assert_eq!(next(64, 256, 150), 64);
+        assert_eq!((next(4, 4, 500), next(4, 4, 10)), (4, 4), "what is configured is the bound");
     }
 }

@@ -357,7 +357,6 @@ impl<'q, 'a> Asking<'q, 'a> {
             self.pass("frequency_cap", format!("room in {saw}"));
             return None;
         };
-        let saw = format!("{}: full until {}", cap.in_words(), until.to_rfc3339());
         let objection = match question.route.over_cap {
             OverCap::Suppress => Objection::ended(DeliveryState::Suppressed, FREQUENCY_CAP),
             OverCap::Defer => {
@@ -368,6 +367,8 @@ impl<'q, 'a> Asking<'q, 'a> {
             }
             OverCap::Digest => self.later(until, DIGEST),
         };
+        let crowd = if objection.until > Some(until) { ", and others wait before it" } else { "" };
+        let saw = format!("{}: full until {}{crowd}", cap.in_words(), until.to_rfc3339());
         self.note("frequency_cap", saw, &objection);
         Some(objection)
     }
