@@ -22,9 +22,9 @@ use crate::supervision::SupervisedContext;
 const HANDLED_WITHIN: Duration = Duration::from_secs(30);
 /// What comes in meanwhile waits for the batch in hand, however urgent it is: one that takes longer than
 /// this makes the next one smaller.
-const LONG_BATCH: Duration = Duration::from_millis(200);
+const LONG_BATCH: Duration = Duration::from_millis(250);
 /// The smallest batch that is made so.
-const SMALL_BATCH: usize = 16;
+const SMALL_BATCH: usize = 64;
 /// An event whose handling crashed this often is given up.
 const MOST_CRASHES: i64 = 3;
 
@@ -97,7 +97,7 @@ impl Dispatcher {
 fn next_batch(batch: usize, most: usize, took: Duration) -> usize {
     if took > LONG_BATCH {
         (batch / 2).max(SMALL_BATCH.min(most))
-    } else if took < LONG_BATCH / 3 {
+    } else if took < LONG_BATCH / 2 {
         batch.saturating_mul(2).min(most)
     } else {
         batch
@@ -215,7 +215,7 @@ mod tests {
     fn a_batch_is_as_large_as_what_is_urgent_can_wait_for() {
         let next = |batch, most, ms| next_batch(batch, most, Duration::from_millis(ms));
         assert_eq!(next(256, 256, 500), 128, "it took long");
-        assert_eq!(next(20, 256, 500), 16, "and there is an end to that");
+        assert_eq!(next(70, 256, 500), 64, "and there is an end to that");
         assert_eq!(next(256, 256, 10), 256);
         assert_eq!(next(64, 256, 10), 128, "it is fast again");
         assert_eq!(next(64, 256, 150), 64);

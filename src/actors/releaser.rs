@@ -14,8 +14,8 @@ use super::notifier::digest_key;
 use super::rules::{self, Rules, Times};
 use crate::domain::{Channel, DeliveryState, Document, Instant};
 use crate::policy::{
-    Answer, Cap, DIGEST, Digest, Escalated, Mode, NOT_ROUTED, Other, Record, Route, Spent, Step, Told,
-    Verdict, decide_again, escalate_again,
+    Answer, Cap, DIGEST, Digest, Escalated, FREQUENCY_CAP, Mode, NOT_ROUTED, Other, Record, Route, Spent,
+    Step, Told, Verdict, decide_again, escalate_again,
 };
 use crate::store::{Contacts, DeferredDelivery, Release, Released, StoreError};
 use crate::supervision::SupervisedContext;
@@ -237,11 +237,19 @@ impl Releasing<'_> {
         }
         let (rules, contacts) = (self.rules, self.contacts.get(&one.user_id));
         let question = rules.question(&one.event_type, route, one.user_id, contacts, self.times(one));
-        decide_again(&question, one.id.channel, &mut self.spent)
+        let mut verdict = decide_again(&question, one.id.channel, &mut self.spent);
+        if route.escalate.iter().any(|escalation| escalation.channel == one.id.channel) {
+            let saw = "no other channel has sent it by now".into();
+            verdict.steps.insert(0, Step { rule: "escalation", saw, answer: Answer::Pass });
+        }
+        verdict
     }
 
     fn ask_without_caps(&self, one: &DeferredDelivery) -> Verdict {
         let Some(route) = routed(self.rules, one) else { return not_routed(one.id.channel) };
+        if let Some(verdict) = self.escalate_again(one, route) {
+            return verdict;
+        }
         let contacts = self.contacts.get(&one.user_id);
         let question = self.rules.question(&one.event_type, route, one.user_id, contacts, self.times(one));
         crate::policy::ask_again(&question, one.id.channel)
@@ -272,8 +280,10 @@ impl Releasing<'_> {
         let digests = verdict.state == DeliveryState::Deferred && verdict.reason == Some(DIGEST);
         let key = digests.then(|| digest_key(one.user_id, one.id.channel, &one.event_type));
         let granted = verdict.granted.then(|| (one.user_id, category.unwrap_or_default(), one.shadow));
-        // That it waits on for the same reason is nothing new: a message can wait through many windows.
-        let waits_on = verdict.state == DeliveryState::Deferred && verdict.reason == one.reason.as_deref();
+        // A crowd that waits for room is asked again and again: that it waits on is no news.
+        let waits_on = verdict.state == DeliveryState::Deferred
+            && matches!(verdict.reason, Some(FREQUENCY_CAP | DIGEST))
+            && verdict.reason == one.reason.as_deref();
         let ledger = (!waits_on).then(|| {
             let verdicts = std::slice::from_ref(&verdict);
             let record = Record { outcome: None, steps: &[], verdicts };

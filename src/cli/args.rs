@@ -96,6 +96,14 @@ pub struct PublishArgs {
     pub remote: Remote,
 }
 
+/// A moment, as the API reads it.
+fn moment(text: &str) -> Result<String, String> {
+    match crate::domain::Instant::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("expected a time with an offset, such as 2026-11-24T09:15:00Z (RFC 3339)".to_owned()),
+    }
+}
+
 /// `herald replay`.
 #[derive(Debug, Clone, Args)]
 pub struct ReplayArgs {
@@ -103,10 +111,10 @@ pub struct ReplayArgs {
     #[arg(long = "type", value_name = "T")]
     pub types: Vec<String>,
     /// Only events stored at or after this, such as 2026-11-24T09:15:00Z
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = moment)]
     pub from: Option<String>,
     /// Only events stored before this
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = moment)]
     pub to: Option<String>,
     /// Only events of the aggregate with this id
     #[arg(long, value_name = "ID")]
@@ -115,7 +123,7 @@ pub struct ReplayArgs {
     #[arg(long, requires = "reason")]
     pub send: bool,
     /// Why it is sent, for the log and the ledger; nothing personal
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", requires = "send")]
     pub reason: Option<String>,
     /// The running Herald.
     #[command(flatten)]

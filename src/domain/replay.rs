@@ -23,7 +23,6 @@ words! {
 
 /// The most types that one replay names.
 const MOST_TYPES: usize = 100;
-const TYPE: Text = Text { least: 1, most: 100, plain: true };
 const AGGREGATE: Text = Text { least: 1, most: 100, plain: true };
 /// It stands in the log and in the ledger of every event.
 const REASON: Text = Text { least: 1, most: 200, plain: true };
@@ -84,6 +83,9 @@ pub fn parse_replay(body: &[u8]) -> Result<ReplayRequest, Vec<FieldError>> {
         }
     };
     let reason = text(&mut reader, "reason", REASON, &mut errors);
+    if reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
+        errors.push("/reason", "must say why");
+    }
     if send && reason.is_none() && !errors.has("/reason") {
         errors.push("/reason", "is required where `send` is true");
     }
@@ -109,7 +111,7 @@ fn types(value: &RawValue, errors: &mut FieldErrors) -> Vec<String> {
     let mut types = Vec::with_capacity(items.len());
     for (at, item) in items.into_iter().enumerate() {
         match super::json::as_string(item).ok_or_else(|| "must be a string".to_owned()).and_then(|text| {
-            match TYPE.problem(&text) {
+            match super::event::kind_problem(&text) {
                 Some(problem) => Err(problem),
                 None => Ok(text),
             }
@@ -170,6 +172,7 @@ mod tests {
         };
         assert_eq!(pointers(r#"{"send":true}"#), ["/reason"]);
         assert_eq!(pointers(r#"{"send":true,"reason":""}"#), ["/reason"]);
+        assert_eq!(pointers(r#"{"send":true,"reason":" \t "}"#), ["/reason"]);
         assert_eq!(
             pointers(r#"{"types":["a",1,""],"from":"yesterday","send":"yes","type":"x"}"#),
             ["/types/1", "/types/2", "/from", "/send", "/type"]

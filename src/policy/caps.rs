@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::decide::FREQUENCY_CAP;
+use super::reason::FREQUENCY_CAP;
 use super::{Route, Verdict};
 use crate::domain::{Channel, Instant, Limit, Preferences};
 

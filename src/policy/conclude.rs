@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Retry;
-use super::decide::EXPIRED;
+use super::reason::EXPIRED;
 use crate::domain::{AttemptOutcome, DeliveryState, Instant};
 
 /// What is known of one try.

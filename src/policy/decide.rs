@@ -6,8 +6,11 @@
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use super::caps::{Cap, Spent, caps_of};
+use super::caps::{Cap, NEVER_FLOODS, Spent, caps_of};
 use super::quiet::quiet_until;
+use super::reason::{
+    DIGEST, ESCALATION, EXPIRED, FLOOD_CAP, FREQUENCY_CAP, NO_CONTACT, OPTED_OUT, QUIET_HOURS,
+};
 use super::step::{Answer, Step};
 use super::{Mode, OverCap, QuietHours, Route};
 use crate::domain::{Channel, DeliveryState, Instant, Preferences, QuietWindow};
@@ -96,29 +99,6 @@ pub struct Plan {
     pub flood_granted: bool,
 }
 
-/// The recipient has no contact for the channel, or is not known.
-pub const NO_CONTACT: &str = "no_contact";
-/// It was too late to be of use, or would have been.
-pub const EXPIRED: &str = "expired";
-/// The route is in shadow mode.
-pub const SHADOW: &str = "shadow_mode";
-/// The recipient does not want it.
-pub const OPTED_OUT: &str = "opted_out";
-/// It is quiet for the recipient.
-pub const QUIET_HOURS: &str = "quiet_hours";
-/// A frequency cap of the bank, or the recipient's own limit, is full.
-pub const FREQUENCY_CAP: &str = "frequency_cap";
-/// A mandatory type comes too often.
-pub const FLOOD_CAP: &str = "flood_cap";
-/// A frequency cap is full; it is told with others when there is room.
-pub const DIGEST: &str = "digest";
-/// It goes only if the other channels have not sent it by then.
-pub const ESCALATION: &str = "escalation";
-/// Another channel had sent it already.
-pub const NOT_NEEDED: &str = "not_needed";
-/// Its type has no route any more, or the route is off by now.
-pub const NOT_ROUTED: &str = "not_routed";
-
 impl Question<'_> {
     /// The caps that its messages are counted by.
     pub fn caps(&self) -> Vec<Cap> {
@@ -146,7 +126,7 @@ pub fn decide(question: &Question<'_>, spent: &mut Spent) -> Plan {
             Some(full) => suppressed_by_flood(question, escalation.channel, full),
             // Nothing else goes: there is nothing to wait for.
             None if !one_goes => judge(question, escalation.channel, &caps, spent),
-            None => wait_for_others(question, escalation.channel, question.stored_at.plus(escalation.after)),
+            None => wait_for_others(question, escalation.channel, question.now.plus(escalation.after)),
         };
         spent.reserve(question.user, &caps, std::slice::from_ref(&verdict));
         verdicts.push(verdict);
@@ -202,6 +182,7 @@ struct Asking<'q, 'a> {
 
 fn judge(question: &Question<'_>, channel: Channel, caps: &[Cap], spent: &mut Spent) -> Verdict {
     let mut asking = Asking::new(question, channel);
+    asking.flood_cap_passes(caps);
     let objection = asking
         .contact()
         .or_else(|| asking.expiry())
@@ -266,6 +247,18 @@ impl<'q, 'a> Asking<'q, 'a> {
         objection: &Objection,
     ) {
         self.steps.push(Step { rule, saw: saw.into(), answer: Answer::of(objection.state) });
+    }
+
+    /// A mandatory type that is not held back by the flood cap.
+    fn flood_cap_passes(&mut self, caps: &[Cap]) {
+        if !self.question.route.mandatory {
+            return;
+        }
+        if self.question.event_type == NEVER_FLOODS {
+            self.pass("flood_cap", "the type is free of it");
+        } else if let Some(cap) = caps.first() {
+            self.pass("flood_cap", format!("room in {}", cap.in_words()));
+        }
     }
 
     /// Later, unless that were too late.

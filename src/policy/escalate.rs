@@ -1,7 +1,10 @@
 //! Another channel, for when the first ones have not sent it by then, or cannot.
 
 use super::Route;
-use super::decide::{ESCALATION, EXPIRED, NOT_NEEDED, Verdict};
+use std::time::Duration;
+
+use super::decide::Verdict;
+use super::reason::{ESCALATION, EXPIRED, NOT_NEEDED};
 use super::step::{Answer, Step};
 use crate::domain::{Channel, DeliveryState, Instant};
 
@@ -34,9 +37,11 @@ pub struct Escalated<'a> {
 /// Decides whether an escalation is needed, and whether it is time; none: it is, and the other rules are to
 /// be asked. Also for a channel that is no escalation.
 pub fn escalate_again(one: &Escalated<'_>, route: &Route, now: Instant) -> Option<Verdict> {
-    let nth = route.escalate.iter().position(|escalation| escalation.channel == one.channel)?;
+    let nth = route.escalate.iter().position(|escalation| escalation.channel == one.channel);
+    // One that today's route does not have any more is still one.
+    let nth = nth.or_else(|| (one.reason == Some(ESCALATION)).then_some(route.escalate.len()))?;
     let earlier = route.escalate.get(..nth).unwrap_or_default();
-    let after = route.escalate.get(nth)?.after;
+    let after = route.escalate.get(nth).map_or(Duration::ZERO, |escalation| escalation.after);
     let told = |state| {
         use DeliveryState::{Delivered, Digested, Sent, Shadowed};
         matches!(state, Sent | Delivered | Shadowed | Digested)
@@ -57,6 +62,8 @@ pub fn escalate_again(one: &Escalated<'_>, route: &Route, now: Instant) -> Optio
     let from_then = held_back.filter_map(|other| other.not_before).min().map(|at| at.plus(after));
     let own = match one.reason {
         Some(ESCALATION) => one.not_before,
+        // They have had their chance, and failed for now.
+        _ if open().all(|other| other.state == DeliveryState::Retry) => None,
         // Policy held this one back, and may have held back the other: that one goes first.
         _ => Some(now.plus(after)),
     };
@@ -87,8 +94,6 @@ fn verdict(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-
-    use std::time::Duration;
 
     use super::*;
     use crate::policy::{Escalation, QUIET_HOURS};
@@ -159,8 +164,26 @@ mod tests {
             "deferred until 1031"
         );
         assert_eq!(asked(Sms, QUIET_HOURS, 1_000, &[other(Push, Sent, None)], 1_001), "suppressed");
+        let retried = other(Push, DeliveryState::Retry, None);
+        assert_eq!(asked(Sms, QUIET_HOURS, 1_000, &[retried], 1_001), "goes", "the other has had its chance");
         let late = other(Push, Deferred, Some(9_990));
         assert_eq!(asked(Sms, ESCALATION, 30, &[late], 30), "expired", "it would come too late");
+    }
+
+    #[test]
+    fn an_escalation_that_the_route_has_no_more_is_still_one() {
+        let push = |state| [other(Channel::Push, state, None)];
+        let one = |others: &[Other]| Escalated {
+            channel: Channel::Sms,
+            reason: Some(ESCALATION),
+            not_before: Some(at(30)),
+            expires_at: None,
+            others: others.to_vec(),
+        };
+        let route = Route { escalate: Vec::new(), ..route() };
+        let sent = escalate_again(&one(&push(DeliveryState::Sent)), &route, at(30)).unwrap();
+        assert_eq!(sent.reason, Some(NOT_NEEDED));
+        assert!(escalate_again(&one(&push(DeliveryState::Dead)), &route, at(30)).is_none());
     }
 
     #[test]

@@ -200,10 +200,10 @@ pub fn state_in_words(
 
 /// A reason in words; a provider's error stays as it is.
 fn reason_in_words(reason: &str) -> String {
-    use super::decide as why;
+    use super::reason as why;
     match reason {
         why::NO_CONTACT => "there is no contact for this channel",
-        why::EXPIRED => "it was too late to be of use",
+        why::EXPIRED => "it was, or would have been, too late to be of use",
         why::SHADOW => "its route is in shadow mode",
         why::OPTED_OUT => "the recipient does not want it",
         why::QUIET_HOURS => "these are the recipient's quiet hours",

@@ -10,6 +10,7 @@ use super::append::EventRow;
 use super::caps::{self, CapQuestion, GrantRow, Granted, OwnRow};
 use super::decisions::{DecisionRow, LedgerEntry, insert_decisions};
 use super::due::{DeferredDelivery, StandingTuple, standing, still_deferred};
+use super::hurry::hurry;
 use super::record::{ended_events, insert_closed};
 use super::shift::{Ended, apply, lock};
 use super::stats::Changes;
@@ -127,6 +128,13 @@ impl Store {
             let taken: HashSet<(String, String)> = taken.into_iter().collect();
             let key = |one: &&Release| (one.id.notification.0.clone(), one.id.channel.to_string());
             let taken: Vec<&Release> = releases.iter().filter(|one| taken.contains(&key(one))).collect();
+
+            let over = taken.iter().filter(|one| !one.state.is_open());
+            let over: Vec<&NotificationId> = over.map(|one| &one.id.notification).collect();
+            if !over.is_empty() {
+                // Whoever waits for it waits for nothing any more.
+                hurry(rows(&over)?).execute(conn).await?;
+            }
 
             let mut changes: BTreeMap<NotificationId, Counts> = BTreeMap::new();
             let mut counted = Changes::default();

@@ -177,7 +177,7 @@ impl Store {
     }
 }
 
-/// Those that are still deferred, with the other deliveries of their notifications.
+/// Those that are still deferred as they were, with the other deliveries of their notifications.
 pub(super) fn still_deferred(
     due: Vec<DeferredDelivery>,
     standing: Vec<StandingTuple>,
@@ -192,7 +192,9 @@ pub(super) fn still_deferred(
         let (own, others): (Vec<Sibling>, Vec<Sibling>) =
             all.iter().cloned().partition(|sibling| sibling.channel == one.id.channel);
         one.siblings = others;
-        own.iter().any(|own| own.state == DeliveryState::Deferred).then_some(one)
+        // What has been deferred anew meanwhile is another decision.
+        let same = |own: &Sibling| own.state == DeliveryState::Deferred && own.not_before == one.not_before;
+        own.iter().any(same).then_some(one)
     };
     Ok(due.into_iter().filter_map(still).collect())
 }

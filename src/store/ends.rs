@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use diesel::sql_types::{Nullable, Text};
+use diesel::sql_types::{BigInt, Nullable, Text};
 
-use super::{Statement, Store, StoreError, rows, word};
+use super::{Bind, Statement, Store, StoreError, rows, word};
 use crate::domain::EventOutcome;
 
 /// What came of an event so far.
@@ -47,5 +47,19 @@ impl Store {
             of.deliveries.extend(channel.zip(state).map(|(channel, state)| (channel, state, reason)));
         }
         Ok(ends)
+    }
+
+    /// How often each notification of an event has ended so far.
+    ///
+    /// # Errors
+    ///
+    /// Transient ones only.
+    pub async fn times_ended(&self, event_id: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        let statement = Statement::<(Text, BigInt)>::new(
+            "SELECT id, ends::bigint FROM notifications WHERE event_id = ? ORDER BY id LIMIT 100",
+            "SELECT id, ends FROM notifications WHERE event_id = ? ORDER BY id LIMIT 100",
+            vec![Bind::Text(event_id.to_owned())],
+        );
+        self.read(statement).await
     }
 }

@@ -8,9 +8,12 @@ use super::Equipment;
 use super::asking::ask;
 use crate::actors::carrier::Carrier;
 use crate::domain::{AttemptOutcome, Channel, Content, DeliveryState, Destination, Instant, Lane};
-use crate::policy::{Conclusion, Digest, NO_CONTACT, Past, Retry, SHADOW, Sign, Ticket, Try, conclude};
+use crate::policy::{
+    Answer, Conclusion, Digest, EXPIRED, NO_CONTACT, Past, Record, Retry, SHADOW, Sign, Step, Ticket, Try,
+    Verdict, conclude,
+};
 use crate::providers::{Outgoing, Report};
-use crate::store::{Attempted, ClaimedDelivery, DeliveryOutcome, Holdings};
+use crate::store::{Attempted, ClaimedDelivery, DeliveryOutcome, Holdings, LedgerEntry};
 use crate::templates::{Rendered, Variables};
 
 /// What failed through a provider that is left alone waits so much longer than the pause: another delivery
@@ -69,6 +72,9 @@ pub(super) async fn make(
     outcome.segments = segments;
     outcome.template_version = Some(rendered.version);
     outcome.hurries = hurries(equipment, &delivery, &outcome);
+    if outcome.state == DeliveryState::Expired {
+        outcome.ledger = Some(too_late_to_retry(equipment, &delivery));
+    }
     note(&delivery, &outcome);
     outcome
 }
@@ -80,6 +86,23 @@ fn still_ours(equipment: &Equipment, delivery: &ClaimedDelivery) -> Result<(), B
         true => Ok(()),
         false => Err(Box::new(unchanged(delivery, DeliveryState::Pending))),
     }
+}
+
+/// What the ledger keeps of a delivery that failed for now, and of which the next attempt would come too
+/// late.
+fn too_late_to_retry(equipment: &Equipment, delivery: &ClaimedDelivery) -> LedgerEntry {
+    let until = delivery.expires_at.map(Instant::to_rfc3339).unwrap_or_default();
+    let saw = format!("of use until {until}; the attempt failed, and the next one would come later").into();
+    let verdict = Verdict {
+        channel: delivery.id.channel,
+        state: DeliveryState::Expired,
+        reason: Some(EXPIRED),
+        not_before: None,
+        granted: false,
+        steps: vec![Step { rule: "expiry", saw, answer: Answer::Expire }],
+    };
+    let record = Record { outcome: None, steps: &[], verdicts: std::slice::from_ref(&verdict) };
+    equipment.rules.ledger(Some(delivery.user_id), &record)
 }
 
 /// Whether another channel waits for how this one ends.
@@ -348,6 +371,8 @@ pub(in crate::actors) fn interrupted(
             pause: None,
         };
         apply(&mut outcome, conclude(&tries, past, retry, now, random));
+        // Whether another channel waits for it is not known here; to ask one too many does no harm.
+        outcome.hurries = !outcome.state.is_open();
     }
     outcome
 }

@@ -1,5 +1,6 @@
 //! `/v1/events`.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -68,15 +69,17 @@ async fn wait_for_ends(api: &Api, published: &mut [Published], wait: Duration) -
     let mut pause = LOOK_EVERY;
     loop {
         let open = published.iter().filter(|event| !event.told.as_ref().is_some_and(Told::has_ended));
-        let open: Vec<String> = open.map(|event| event.id.clone()).collect();
+        let open: BTreeSet<&String> = open.map(|event| &event.id).collect();
+        let open: Vec<String> = open.into_iter().cloned().collect();
         if open.is_empty() {
             return true;
         }
         match timeout_at(deadline, api.instance.store.ends_of_events(&open)).await {
-            Ok(Ok(mut found)) => {
+            Ok(Ok(found)) => {
                 for event in published.iter_mut() {
-                    if let Some(ends) = found.remove(&event.id) {
-                        event.told = Some(Told::of(ends));
+                    // An array may name an event twice.
+                    if let Some(ends) = found.get(&event.id) {
+                        event.told = Some(Told::of(ends.clone()));
                     }
                 }
             }
@@ -137,6 +140,12 @@ pub(super) async fn publish(
             Some(wait) => wait_for_ends(&api, &mut published, wait).await,
             None => false,
         };
+        if wait.is_some() {
+            // What could not be read in time.
+            published.iter_mut().filter(|event| event.told.is_none()).for_each(|event| {
+                event.told = Some(Told { outcome: EventOutcome::Pending, deliveries: Vec::new() });
+            });
+        }
         let status = if ended { StatusCode::OK } else { StatusCode::ACCEPTED };
         Answer::new(status, &PublishedAll { events: published })
     };

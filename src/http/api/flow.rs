@@ -112,7 +112,7 @@ pub(super) async fn of_event(
     let filter = NotificationFilter { event_id: Some(event.id.clone()), ..NotificationFilter::default() };
     let notifications = store.notifications(filter, None, MOST).await?.items;
     let work_items = store.work_of_event(&event.id).await?;
-    let caused = caused(&api, &event, &notifications).await?;
+    let caused = caused(&api, &event).await?;
     let mut words = vec![event_in_words(&event)];
     for notification in &notifications {
         words.extend(variant_in_words(notification));
@@ -160,11 +160,7 @@ async fn decisions(api: &Api, position: i64) -> Result<Vec<Decided>, Problem> {
 
 /// The events that Herald made of it: about the ends of its notifications, and others that name it as
 /// their cause. The latter are found by the correlation, which has an index.
-async fn caused(
-    api: &Api,
-    event: &EventRecord,
-    notifications: &[NotificationRecord],
-) -> Result<Vec<EventRecord>, Problem> {
+async fn caused(api: &Api, event: &EventRecord) -> Result<Vec<EventRecord>, Problem> {
     let store = &api.instance.store;
     let correlation = event.metadata.as_deref().and_then(|metadata| {
         let metadata: serde_json::Value = serde_json::from_str(metadata).ok()?;
@@ -181,13 +177,11 @@ async fn caused(
         return Ok(found);
     }
     let mut found = Vec::new();
-    for notification in notifications {
-        let id = crate::domain::NotificationId(notification.id.clone());
-        for nth in 1.. {
-            match store.event(&id.ended_event_id(nth)).await? {
-                Some(event) if nth <= MOST => found.push(event),
-                _ => break,
-            }
+    for (notification, ends) in store.times_ended(&event.id).await? {
+        let id = crate::domain::NotificationId(notification);
+        // An end of which nobody is told has no event.
+        for nth in 1..=ends.min(MOST) {
+            found.extend(store.event(&id.ended_event_id(nth)).await?);
         }
     }
     Ok(found)
