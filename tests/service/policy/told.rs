@@ -129,7 +129,7 @@ const TOLD: &[Told] = &[
         rule: "quiet_hours",
         answer: "expire",
         decided: "sms: too late to be of use (quiet hours: quiet until ",
-        stands: "sms: not sent: it was too late to be of use.",
+        stands: "sms: not sent: it was, or would have been, too late to be of use.",
     },
     Told {
         event: "digest-1",
