@@ -90,7 +90,7 @@ async fn what_was_not_sent_says_why(db: Db) {
         ),
         ("suppressed", "transaction.completed", "Not sent: the recipient does not want it."),
         ("digested", "offer.made", "Told within another message."),
-        ("expired", "code.sent", "Not sent: it was too late to be of use."),
+        ("expired", "code.sent", "Not sent: it was, or would have been, too late to be of use."),
         ("shadowed", "loan.approved", "Not sent: its route is in shadow mode"),
     ];
     for (state, kind, why) in cases {
@@ -118,7 +118,7 @@ async fn what_was_not_sent_says_why(db: Db) {
     let deferred = page_of(&admin, &visitor, "news-2").await;
     has(&deferred, &["frequency cap: ", "full until ", "<td role=\"cell\" class=\"answer open\">later</td>"]);
     let expired = page_of(&admin, &visitor, "code").await;
-    has(&expired, &["Not sent: it was too late to be of use.", "too late</td>"]);
+    has(&expired, &["Not sent: it was, or would have been, too late to be of use.", "too late</td>"]);
     let shadowed = page_of(&admin, &visitor, "loan").await;
     has(&shadowed, &["which does everything but the send", "shadow: everything but the send"]);
     let told: Value = admin.all("/v1/notifications?state=digested").await.remove(0);
