@@ -113,10 +113,9 @@ on_both! {
         }
         let rivals = [db.rival(), db.rival(), db.rival()];
         let rounds = rivals.into_iter().map(|store| {
-            let asked = ids.iter().map(|id| deferred_of(&sms(id), 42)).collect();
             tokio::spawn(async move {
                 // As the actor does: what is due is read first, and decided on under the lock.
-                store.deferred_due(100).await.unwrap();
+                let asked = store.deferred_due(100).await.unwrap();
                 let decide = move |_: Granted, still: Vec<DeferredDelivery>| {
                     let state = |n| if n % 2 == 0 { DeliveryState::Pending } else { DeliveryState::Expired };
                     assert!([0, 8].contains(&still.len()), "all or none");
