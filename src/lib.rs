@@ -3,7 +3,7 @@
 //! Layers, each of which may use only those below it: `cli` → `http` → `actors` → `providers`,
 //! `store`, `templates` → `policy` → `domain`. [`supervision`] stands beside them and knows nothing
 //! of Herald; [`config`] is read by `cli` and hands each layer its own settings. A test
-//! (`tests/architecture.rs`) holds the code to this.
+//! (`tests/architecture/`) holds the code to this.
 
 pub mod actors;
 pub mod breakpoint;

@@ -272,7 +272,7 @@ impl Releasing<'_> {
     }
 
     fn times(&self, one: &DeferredDelivery) -> Times {
-        Times { stored_at: one.stored_at, expires_at: one.expires_at, now: self.now }
+        Times { expires_at: one.expires_at, now: self.now }
     }
 
     fn release(&self, one: DeferredDelivery, verdict: Verdict) -> Release {

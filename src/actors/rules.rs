@@ -45,10 +45,9 @@ pub struct Rules {
     pub no_wishes: Preferences,
 }
 
-/// The times that a decision sees: when the event was stored, after when it is of no use, and now.
+/// The times that a decision sees: after when the message is of no use, and now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    pub(super) stored_at: Instant,
     pub(super) expires_at: Option<Instant>,
     pub(super) now: Instant,
 }
@@ -86,7 +85,6 @@ impl Rules {
             reach: contacts.map_or_else(Reach::default, reach),
             preferences: contacts.map_or(&self.no_wishes, |contacts| &contacts.preferences),
             zone: self.zone(contacts),
-            stored_at: times.stored_at,
             expires_at: times.expires_at,
             now: times.now,
         }

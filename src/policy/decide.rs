@@ -62,8 +62,6 @@ pub struct Question<'a> {
     pub preferences: &'a Preferences,
     /// The recipient's zone.
     pub zone: Tz,
-    /// When the event was stored.
-    pub stored_at: Instant,
     /// After this the message is of no use.
     pub expires_at: Option<Instant>,
     /// The database's clock.

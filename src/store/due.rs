@@ -38,8 +38,6 @@ pub struct DeferredDelivery {
     pub position: i64,
     /// The event's type.
     pub event_type: String,
-    /// When it was stored.
-    pub stored_at: Instant,
     /// After this it is of no use.
     pub expires_at: Option<Instant>,
     /// The event's payload, JSON text.
@@ -69,7 +67,6 @@ type DueSql = (
     BigInt,
     BigInt,
     Text,
-    Moment,
     Nullable<Moment>,
     Text,
     BigInt,
@@ -87,7 +84,6 @@ type DueTuple = (
     i64,
     i64,
     String,
-    Instant,
     Option<Instant>,
     String,
     i64,
@@ -112,7 +108,7 @@ fn due(limit: i64) -> Statement<DueSql> {
                  ORDER BY notification_id LIMIT {MOST_TOGETHER}),
              wanted AS (SELECT * FROM due UNION SELECT * FROM together)
              SELECT w.notification_id, w.channel, w.reason, w.not_before, w.digest, w.digest_key, w.lane{cast},
-                    e.position, e.type, e.created_at, n.expires_at, {payload}, n.user_id, n.correlation_id, n.time_zone, {shadow}
+                    e.position, e.type, n.expires_at, {payload}, n.user_id, n.correlation_id, n.time_zone, {shadow}
              FROM wanted w {lateral}
              ORDER BY w.notification_id, w.channel"
         )
@@ -210,7 +206,6 @@ fn deferred(row: DueTuple) -> Result<DeferredDelivery, StoreError> {
         lane,
         position,
         event_type,
-        stored_at,
         expires_at,
         payload,
         user_id,
@@ -228,7 +223,6 @@ fn deferred(row: DueTuple) -> Result<DeferredDelivery, StoreError> {
         lane: Lane::from_rank(lane),
         position,
         event_type,
-        stored_at,
         expires_at,
         payload,
         user_id,

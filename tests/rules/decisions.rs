@@ -59,7 +59,6 @@ fn differs(row: &Row, routes: &std::collections::HashMap<String, herald::policy:
         reach: customer.reach,
         preferences: &customer.preferences,
         zone: customer.zone,
-        stored_at: now,
         expires_at: route.expires_at(happened_at, now),
         now,
     };

@@ -188,6 +188,9 @@ async fn what_was_never_sent_is_sent_once(db: Db) {
         assert_eq!(notifications.len(), 1, "never a second one");
         assert_eq!(notifications[0]["status"], "SENT");
         assert_eq!(notifications[0]["deliveries"][0]["replay_id"], replay["id"]);
+        // Also where its first end was in shadow mode, of which nobody is told.
+        let caused = flow["caused"].as_array().unwrap();
+        assert_eq!((caused.len(), &caused[0]["type"]), (1, &json!("notification.sent")), "{flow}");
         let decisions = flow["decisions"].as_array().unwrap();
         let step = &decisions.last().unwrap()["steps"][0];
         assert_eq!(step["rule"], "replay");

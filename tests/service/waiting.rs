@@ -95,6 +95,12 @@ async fn the_reasons_come_back(db: Db) {
     let again = admin.post("/v1/events?wait=30s", &of("loan.approved", "e-3").0).await.expect(200);
     let event = &again.body["events"][0];
     assert_eq!((event["status"].as_str(), told(event)[0].1), (Some("duplicate"), "shadowed"));
+    // Twice in one array, and each is told once what became of it.
+    let twice = json!([of("loan.approved", "e-9").0, of("loan.approved", "e-9").0]);
+    let answer = admin.post("/v1/events?wait=30s", &twice).await.expect(200);
+    for event in answer.body["events"].as_array().unwrap() {
+        assert_eq!(told(event), [("sms", "shadowed", Some("shadow_mode"))], "{}", answer.text);
+    }
 }
 
 async fn what_is_deferred_is_waited_for_until_the_time_is_up(db: Db) {

@@ -208,7 +208,7 @@ on_both! {
         db.run(&format!("UPDATE deliveries SET state = 'deferred' WHERE notification_id <> '{}'", ids[2].0)).await;
         let asked = |ids: &[NotificationId]| {
             let sms = |id: &NotificationId| DeliveryId { notification: id.clone(), channel: Channel::Sms };
-            ids.iter().map(|id| crate::support::deferred_of(&sms(id), USER)).collect::<Vec<_>>()
+            ids.iter().map(|id| crate::deferred::deferred_of(&sms(id), USER)).collect::<Vec<_>>()
         };
         let (first, second) = (ids[0].clone(), ids[1].clone());
         let decide = move |granted: Granted, still: Vec<DeferredDelivery>| {

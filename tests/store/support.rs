@@ -10,8 +10,8 @@ use herald::domain::{
     AttemptOutcome, Channel, DeliveryId, DeliveryState, EventOutcome, Lane, NewEvent, NotificationId,
 };
 use herald::store::{
-    Attempted, Claim, ClaimedDelivery, DeferredDelivery, DeliveryOutcome, HandledEvent, Location,
-    MigrationMode, NewDelivery, NewNotification, PostgresConfig, QueuedEvent, Store,
+    Attempted, Claim, ClaimedDelivery, DeliveryOutcome, HandledEvent, Location, MigrationMode, NewDelivery,
+    NewNotification, PostgresConfig, QueuedEvent, Store,
 };
 use tokio::runtime::Handle;
 
@@ -383,27 +383,5 @@ pub fn outcome_of(claimed: &ClaimedDelivery, state: DeliveryState) -> DeliveryOu
         cycle: claimed.cycle,
         retries: claimed.retries + i64::from(state == DeliveryState::Retry),
         ..first_outcome(&claimed.id.notification, claimed.id.channel, claimed.claim, state)
-    }
-}
-
-/// A deferred delivery as it is read when it is due.
-pub fn deferred_of(id: &DeliveryId, user_id: i64) -> DeferredDelivery {
-    DeferredDelivery {
-        id: id.clone(),
-        reason: Some("frequency_cap".to_owned()),
-        not_before: None,
-        digest: None,
-        digest_key: None,
-        lane: Lane::Normal,
-        position: 1,
-        event_type: "transaction.completed".to_owned(),
-        stored_at: herald::domain::Instant::parse("2026-11-25T12:00:00Z").unwrap(),
-        expires_at: None,
-        payload: "{}".to_owned(),
-        user_id,
-        correlation_id: None,
-        time_zone: None,
-        shadow: false,
-        siblings: Vec::new(),
     }
 }

@@ -96,7 +96,7 @@ on_both! {
         }
         adds_up(&db).await;
         let releases: Vec<Release> = ids.iter().map(later).collect();
-        let own = releases.iter().map(|one| crate::support::deferred_of(&one.id, 42)).collect();
+        let own = releases.iter().map(|one| crate::deferred::deferred_of(&one.id, 42)).collect();
         let released = db.store.release(epoch, own, Vec::new(), move |_, _| releases).await.unwrap();
         assert_eq!((released.taken, released.verdicts.len()), (4, 4));
         assert_eq!(released.verdicts[0], (DeliveryState::Expired, Some("expired".to_owned())));

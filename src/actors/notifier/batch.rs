@@ -203,7 +203,7 @@ impl Batch {
             if let Some(user) = user {
                 handled.outcome = EventOutcome::Notified;
                 let expires_at = route.expires_at(queued.timestamp, queued.created_at);
-                let times = Times { stored_at: queued.created_at, expires_at, now: self.now };
+                let times = Times { expires_at, now: self.now };
                 let contacts = self.known.contacts.get(&user);
                 let question = rules.question(&event.kind, route, user, contacts, times);
                 let decided = decide(&question, &mut self.spent);

@@ -27,7 +27,7 @@ pub(super) async fn step(
             Err(outcome) => (outcome, Vec::new()),
             Ok(routed) => {
                 let (route, user, now) = (routed.route, routed.user, queued.created_at);
-                let question = facts.question(rules, (queued, event), (route, user), (now, now));
+                let question = facts.question(rules, (queued, event), (route, user), now);
                 let plan = decide(&question, &mut spent);
                 let would: Vec<Would> =
                     plan.verdicts.iter().map(|verdict| Would::of(verdict, route.mode)).collect();

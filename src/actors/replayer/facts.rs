@@ -102,10 +102,10 @@ impl Facts {
         rules: &'q Rules,
         (queued, event): (&QueuedEvent, &'q NewEvent),
         (route, user): (&'q Route, i64),
-        (stored_at, now): (Instant, Instant),
+        now: Instant,
     ) -> Question<'q> {
         let expires_at = route.expires_at(queued.timestamp, queued.created_at);
-        let times = Times { stored_at, expires_at, now };
+        let times = Times { expires_at, now };
         rules.question(&event.kind, route, user, self.known.contacts.get(&user), times)
     }
 

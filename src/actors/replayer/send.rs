@@ -112,9 +112,7 @@ impl Deciding<'_> {
         if route.channels.is_empty() && route.escalate.is_empty() {
             return Vec::new();
         }
-        // Another channel has as long as it had on its day: counted from now.
-        let times = (self.now, self.now);
-        let question = self.facts.question(self.rules, (queued, event), (&route, routed.user), times);
+        let question = self.facts.question(self.rules, (queued, event), (&route, routed.user), self.now);
         let plan = decide(&question, &mut self.spent);
         let would: Vec<Would> = plan.verdicts.iter().map(|verdict| Would::of(verdict, route.mode)).collect();
         resent(&mut self.report).held_back +=

@@ -33,7 +33,7 @@ pub(super) async fn ask(
     // A type that has lost its route meanwhile goes as it was decided.
     let Some(route) = rules.routes.get(&delivery.event_type) else { return Ok(()) };
     let now = equipment.instance.now();
-    let times = Times { stored_at: delivery.occurred_at, expires_at: delivery.expires_at, now };
+    let times = Times { expires_at: delivery.expires_at, now };
     let contacts = delivery.contacts.as_ref();
     let question = rules.question(&delivery.event_type, route, delivery.user_id, contacts, times);
     let verdict = ask_again(&question, delivery.id.channel);

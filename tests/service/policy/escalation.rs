@@ -63,6 +63,14 @@ async fn sms_goes_where_push_cannot(db: Db) {
         delivery(&api, event, "push", &["suppressed"]).await;
         assert_eq!(notification(&api, event).await.unwrap()["status"], "SENT");
     }
+    // The event had to wait longer than that: push gets its time all the same.
+    api.post("/v1/dispatch/hold", &json!({})).await.expect(200);
+    tell(&api, "held", "card.soon", 1).await;
+    let long_ago = "UPDATE domain_events SET created_at = '2000-01-01T00:00:00.000000Z' WHERE id = 'held'";
+    herald.database.execute(long_ago).await;
+    api.post("/v1/dispatch/resume", &json!({})).await.expect(200);
+    let sms = delivery(&api, "held", "sms", &["suppressed", "sent"]).await;
+    assert_eq!((&sms["state"], &sms["reason"]), (&json!("suppressed"), &json!("not_needed")), "{sms}");
     // Push is tried again later: SMS waits for its time, and goes then.
     tell(&api, "slow", "card.later", 3).await;
     delivery(&api, "slow", "push", &["retry"]).await;

@@ -117,8 +117,27 @@ async fn a_full_cap_does_what_the_route_says(db: Db) {
 
     told_together(&api, &gateway).await;
     assert_eq!(gateway.messages().len(), 11, "what is said to be sent, each once");
+    a_digest_that_is_held_back_once_more_keeps_what_it_tells(&api, &gateway).await;
     a_crowd_waits_in_turns(&herald, &api, &gateway).await;
     oracle::check_reconciled(&herald).await;
+}
+
+/// The message that tells the others is stopped right before its send, and goes when the night is over.
+async fn a_digest_that_is_held_back_once_more_keeps_what_it_tells(api: &Api, gateway: &SmsPeer) {
+    api.put("/v1/users/2", &json!({"phone": "+265991000002", "time_zone": "Etc/UTC"})).await.expect(200);
+    tell(api, 2, "transaction.completed", &["k-0", "k-1", "k-2", "k-3"]).await;
+    delivery(api, "k-3", "sms", &["deferred"]).await;
+    api.post("/v1/channels/sms/pause", &json!({})).await.expect(200);
+    delivery(api, "k-1", "sms", &["digested"]).await;
+    api.put("/v1/users/2/preferences", &json!({"quiet_hours": super::quiet_now()})).await.expect(200);
+    api.post("/v1/channels/sms/resume", &json!({})).await.expect(200);
+    let waits = delivery(api, "k-3", "sms", &["deferred", "sent"]).await;
+    assert_eq!((&waits["state"], &waits["reason"]), (&json!("deferred"), &json!("quiet_hours")), "{waits}");
+    api.put("/v1/users/2/preferences", &json!({})).await.expect(200);
+    let sent = delivery(api, "k-3", "sms", &["sent"]).await;
+    let messages = gateway.messages().all();
+    let text = &messages.iter().find(|message| sent["id"] == message.id).unwrap().text;
+    assert!(text.starts_with("3 more transactions, MWK 7,500.00 in all"), "{text}");
 }
 
 /// Of many that wait for room each has a turn: not all of them are asked at every window, and the ledger has

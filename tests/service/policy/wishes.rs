@@ -128,6 +128,13 @@ async fn expiry(api: &Api, gateway: &SmsPeer) {
     let expired = delivery(api, "late-retry", "sms", &["expired", "dead"]).await;
     assert_eq!((&expired["state"], &expired["reason"]), (&json!("expired"), &json!("expired")));
     assert_eq!(expired["attempts"].as_array().unwrap().len(), 1, "{expired}");
+    let flow = api.get("/v1/events/late-retry/flow").await.expect(200).body;
+    let last = &flow["decisions"].as_array().unwrap().last().unwrap()["verdicts"][0];
+    assert_eq!(
+        (&last["state"], &last["steps"][0]["answer"]),
+        (&json!("expired"), &json!("expire")),
+        "{flow}"
+    );
     // One that came too late, whatever its own clock says of the future.
     let event = |id: &str, at: chrono::DateTime<chrono::Utc>| {
         let event = Event::new(id).set("/type", "offer.brief").to(12);
